@@ -1,0 +1,49 @@
+"""sparsenet: sparsity-based pruning of neural networks, from scratch: score -> mask -> retrain -> a real speed-up."""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Public name -> its module. Loaded on first use, so that `import sparsenet` and `sparsenet --help` need no Numba.
+_HOMES = {
+    "nn.layers": ("Conv2d", "Dropout", "Flatten", "Linear", "ReLU"),
+    "nn.pooling": ("AvgPool2d", "GlobalAvgPool2d", "MaxPool2d"),
+    "nn.normalization": ("BatchNorm", "WeightNorm"),
+    "nn.network": ("Network", "Node", "chain"),
+    "nn.losses": ("mean_squared_error", "softmax_cross_entropy"),
+    "nn.optimizers": ("SGD", "Adam"),
+    "nn.training": ("evaluate", "fit", "predict"),
+    "nn.files": ("load_network", "save_network"),
+    "pruning.masks": ("Channel", "Filter", "Weight", "make_masks"),
+    "pruning.strategies": ("Strategy",),
+    "pruning.cycle": ("iterative_prune", "prune", "score"),
+    "pruning.surgery": ("remove_pruned_structures",),
+    "engine.plan": ("Plan", "compile"),
+    "data.datasets": ("Dataset", "load_dataset"),
+    "lab.costs": ("cost_report",),
+    "kernels.threads": ("threads",),
+}
+_MODULES = {
+    "losses": "nn.losses",
+    "models": "nn.models",
+    "optimizers": "nn.optimizers",
+    "masks": "pruning.masks",
+    "schedules": "pruning.schedules",
+    "scores": "pruning.scores",
+    "strategies": "pruning.strategies",
+}
+_PLACES = {name: home for home, names in _HOMES.items() for name in names}
+__all__ = sorted([*_PLACES, *_MODULES])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f".{_MODULES[name]}", __name__)
+    if name in _PLACES:
+        return getattr(import_module(f".{_PLACES[name]}", __name__), name)
+    raise AttributeError(f"module 'sparsenet' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,79 @@
+"""Checks of arguments at the public boundary: each raises an error that names the argument, its value and the rule."""
+
+import operator
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+FLOATS = (np.float32, np.float64)
+
+
+def check_fraction(name: str, value: float, *, low: float = 0.0, high: float = 1.0, closed: bool = False) -> float:
+    """Return `value` as a float in [low, high), or in [low, high] when `closed`.
+
+    Raises
+    ------
+    TypeError
+        When `value` is no number.
+    ValueError
+        When it is outside the interval, or not a number (NaN).
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, not {value!r}") from None
+    inside = low <= number <= high if closed else low <= number < high
+    if not inside:
+        raise ValueError(f"{name} must be in [{low:g}, {high:g}{']' if closed else ')'}, not {value!r}")
+    return number
+
+
+def check_positive(name: str, value: float, *, zero: bool = False) -> float:
+    """Return `value` as a finite float above zero (or zero, where `zero` allows it)."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, not {value!r}") from None
+    if not np.isfinite(number) or number < 0 or (number == 0 and not zero):
+        raise ValueError(f"{name} must be a finite number {'>= 0' if zero else '> 0'}, not {value!r}")
+    return number
+
+
+def check_count(name: str, value: int, *, at_least: int = 1) -> int:
+    """Return `value` as an int of at least `at_least`; booleans and floats are refused."""
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, not {value!r}") from None
+    if number < at_least:
+        raise ValueError(f"{name} must be at least {at_least}, not {number}")
+    return number
+
+
+def check_pair(name: str, value: int | tuple[int, int], *, at_least: int) -> tuple[int, int]:
+    """Return (height, width) from one integer or a pair of them."""
+    pair = value if isinstance(value, tuple | list) else (value, value)
+    if len(pair) != 2:
+        raise ValueError(f"{name} must be an integer or a pair (height, width), not {value!r}")
+    return check_count(name, pair[0], at_least=at_least), check_count(name, pair[1], at_least=at_least)
+
+
+def check_float_array(name: str, value: Any, *, ndim: int | None = None) -> np.ndarray:
+    """Return `value` when it is a float32 or float64 array (of `ndim` dimensions)."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array, not {type(value).__name__}")
+    if value.dtype not in FLOATS:
+        raise TypeError(f"{name} must be float32 or float64, not {value.dtype}")
+    if ndim is not None and value.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} dimensions, not shape {value.shape}")
+    return value
+
+
+def check_known(name: str, values: Collection[str], known: Collection[str]) -> None:
+    """Refuse names that nothing carries: a misspelt layer must not silently prune nothing."""
+    unknown = [value for value in values if value not in known]
+    if unknown:
+        raise ValueError(f"{name} names {', '.join(map(repr, unknown))}; the layers are {', '.join(map(repr, known))}")

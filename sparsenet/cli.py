@@ -1,0 +1,125 @@
+"""The command `sparsenet`. Nothing heavy is imported before the options are known to be good."""
+
+import argparse
+import os
+import sys
+
+from . import __version__
+
+DATASETS = ("digits", "mnist", "fashion_mnist")
+MODELS = ("simple_cnn", "lenet_300_100", "lenet_5")
+CRITERIA = ("l1", "l2", "sensitivity", "taylor", "random")
+STRATEGIES = ("layerwise", "channelwise", "proportional", "max_threshold")
+SCHEDULES = ("one-shot", "linear", "cubic", "geometric")
+STRENGTHS = {"channelwise": 0.5, "max_threshold": 0.2}  # the others: 0.95
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"must be in [0, 1), not {text}")
+    return value
+
+
+def _count(at_least: int):
+    def count(text: str) -> int:
+        value = int(text)
+        if value < at_least:
+            raise argparse.ArgumentTypeError(f"must be at least {at_least}, not {text}")
+        return value
+
+    return count
+
+
+_fraction.__name__ = "fraction"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    parser = _Parser(prog="sparsenet", description="Sparsity-based pruning of neural networks, and the speed it gives.")
+    parser.add_argument("--version", action="version", version=f"sparsenet {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    run = commands.add_parser(
+        "run",
+        help="train, prune round by round, retrain, compile and measure a network",
+        description="Train a network, prune it round by round, compile it and measure what was gained.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = run.add_argument
+    add(
+        "--dataset", choices=DATASETS, default="digits", help="digits are built in; the others need files or a download"
+    )
+    add("--data", metavar="FOLDER", default=os.environ.get("SPARSENET_DATA"), help="data folder; also SPARSENET_DATA")
+    add("--model", choices=MODELS, default="simple_cnn", help="network")
+    add("--criterion", choices=CRITERIA, default="l1", help="importance of a weight")
+    add("--strategy", choices=STRATEGIES, default="layerwise", help="which of the least important go")
+    add(
+        "--sparsity",
+        type=_fraction,
+        metavar="S",
+        help="fraction of the weights to remove (channelwise: of the filters and neurons; max_threshold: the rate); "
+        "0.95, channelwise 0.5, max_threshold 0.2 unless given",
+    )
+    add("--rounds", type=_count(1), metavar="N", default=5, help="rounds of pruning and retraining")
+    add("--schedule", choices=SCHEDULES, default="cubic", help="how the sparsity rises over the rounds")
+    add("--max-drop", type=_fraction, metavar="D", default=0.02, help="stop when validation accuracy falls by more")
+    add("--epochs", type=_count(0), metavar="N", default=20, help="epochs of training")
+    add("--retrain-epochs", type=_count(0), metavar="N", default=4, help="epochs of retraining in each round")
+    add("--threads", type=_count(1), metavar="N", default=1, help="threads, in training and in measuring")
+    add("--seed", type=_count(0), metavar="N", default=0, help="settles everything that is random")
+    add("--out", metavar="FOLDER", default="sparsenet-out", help="folder for summary, networks and plot")
+    return parser
+
+
+class _Terminal:
+    """Lines on standard output; passing progress on standard error, where that is a terminal."""
+
+    def __init__(self):
+        self.passing = sys.stderr.isatty()
+
+    def line(self, text: str) -> None:
+        self.clear()
+        print(text, flush=True)
+
+    def progress(self, text: str) -> None:
+        if self.passing:
+            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self.passing:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from .lab.experiment import Experiment, Narrator, run_experiment
+
+    settings = vars(options).copy()
+    folder, sparsity = settings.pop("out"), settings.pop("sparsity")
+    del settings["command"]
+    strength = STRENGTHS.get(options.strategy, 0.95) if sparsity is None else sparsity
+    terminal = _Terminal()
+    run_experiment(
+        Experiment(**settings, strength=strength), folder, Narrator(line=terminal.line, progress=terminal.progress)
+    )
+    terminal.line(f"\nsummary, networks and plot: {folder}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; the exit status is 0, 2 for what the user can mend, 130 after Ctrl-C."""
+    options = build_parser().parse_args(arguments)
+    try:
+        _run(options)
+    except KeyboardInterrupt:
+        print("\nsparsenet: interrupted; files written so far are whole", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"sparsenet: error: {error}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,190 @@
+"""Convolution as a matrix product: im2col, then BLAS (Chellapilla et al. 2006); forward and both backwards.
+
+One image at a time, so that its columns stay in the cache: cols has a row per weight column (c, i, j) and a column per
+output position (y, x), in the order of a weight row reshaped to (C kh kw):
+
+    cols[(c, i, j), (y, x)] = x[c, y*s + i - p, x*s + j - p]
+
+    forward           y[o, (y, x)]     = sum_k  w[o, k] cols[k, (y, x)]       y  = W cols + b
+    weight gradient   dw[o, k]         = sum_yx dy[o, (y, x)] cols[k, (y, x)] dW = dY colsT, summed over images
+    input gradient    dcols[k, (y, x)] = sum_o  w[o, k] dy[o, (y, x)]         dX = col2im(WT dY)
+
+`reference.py` has the same three functions as plain loops.
+"""
+
+import numpy as np
+from numba import njit
+
+from .threads import share, worth
+
+SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it brings
+WEIGHT_GRADIENT_PARTS = 8  # partial sums of dW, added in a fixed order: the same bits on any number of threads
+
+
+def output_size(size: tuple, kernel: tuple, stride: tuple, padding: tuple) -> tuple[int, int]:
+    """Output height and width: floor((size + 2 padding - kernel) / stride) + 1."""
+    height, width = ((n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, kernel, stride, padding, strict=True))
+    if height < 1 or width < 1:
+        raise ValueError(f"a window of {tuple(kernel)} does not fit an image of {tuple(size)} with padding {padding}")
+    return height, width
+
+
+def check_convolution(x: np.ndarray, weight: np.ndarray, stride: tuple, padding: tuple) -> None:
+    """Raise where x (N, C, H, W) and weight (O, C, kh, kw) do not go together, before a kernel indexes them."""
+    if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[1]:
+        raise ValueError(f"x {x.shape} and weight {weight.shape} must be (N, C, H, W) and (O, C, kh, kw) with one C")
+    if x.dtype != weight.dtype:
+        raise TypeError(f"x is {x.dtype} and weight {weight.dtype}: they must agree")
+    output_size(x.shape[2:], weight.shape[2:], stride, padding)
+
+
+@njit(cache=True, nogil=True)
+def _pad(image, pad_h, pad_w, padded):
+    channels, height, width = image.shape
+    for c in range(channels):
+        for h in range(height):
+            for w in range(width):
+                padded[c, h + pad_h, w + pad_w] = image[c, h, w]
+
+
+@njit(cache=True, nogil=True)
+def _im2col(padded, kernel_h, kernel_w, stride_h, stride_w, out_h, out_w, cols):
+    for c in range(padded.shape[0]):
+        for i in range(kernel_h):
+            for j in range(kernel_w):
+                row = cols[(c * kernel_h + i) * kernel_w + j]
+                for y in range(out_h):
+                    if stride_w == 1:  # a loop of its own: contiguous, so that it becomes vector copies
+                        for x in range(out_w):
+                            row[y * out_w + x] = padded[c, y * stride_h + i, x + j]
+                    else:
+                        for x in range(out_w):
+                            row[y * out_w + x] = padded[c, y * stride_h + i, x * stride_w + j]
+
+
+@njit(cache=True, nogil=True)
+def _col2im(cols, kernel_h, kernel_w, stride_h, stride_w, out_h, out_w, padded):
+    padded[:] = 0
+    for c in range(padded.shape[0]):
+        for i in range(kernel_h):
+            for j in range(kernel_w):
+                row = cols[(c * kernel_h + i) * kernel_w + j]
+                for y in range(out_h):
+                    if stride_w == 1:
+                        for x in range(out_w):
+                            padded[c, y * stride_h + i, x + j] += row[y * out_w + x]
+                    else:
+                        for x in range(out_w):
+                            padded[c, y * stride_h + i, x * stride_w + j] += row[y * out_w + x]
+
+
+@njit(cache=True, nogil=True)
+def _forward(start, stop, x, weight, bias, stride_h, stride_w, pad_h, pad_w, relu, y):
+    _, channels, height, width = x.shape
+    outputs, _, kernel_h, kernel_w = weight.shape
+    out_h, out_w = y.shape[2], y.shape[3]
+    matrix = weight.reshape(outputs, channels * kernel_h * kernel_w)
+    padded = np.zeros((channels, height + 2 * pad_h, width + 2 * pad_w), x.dtype)
+    cols = np.empty((matrix.shape[1], out_h * out_w), x.dtype)
+    for n in range(start, stop):
+        _pad(x[n], pad_h, pad_w, padded)
+        _im2col(padded, kernel_h, kernel_w, stride_h, stride_w, out_h, out_w, cols)
+        image = y[n].reshape(outputs, out_h * out_w)
+        np.dot(matrix, cols, image)
+        for o in range(outputs):
+            for q in range(out_h * out_w):
+                total = image[o, q] + bias[o]
+                image[o, q] = x.dtype.type(0) if relu and total < 0 else total
+
+
+@njit(cache=True, nogil=True)
+def _input_gradient(start, stop, dy, weight, stride_h, stride_w, pad_h, pad_w, dx):
+    _, channels, height, width = dx.shape
+    outputs, _, kernel_h, kernel_w = weight.shape
+    out_h, out_w = dy.shape[2], dy.shape[3]
+    matrix = weight.reshape(outputs, channels * kernel_h * kernel_w)
+    padded = np.empty((channels, height + 2 * pad_h, width + 2 * pad_w), dy.dtype)
+    cols = np.empty((matrix.shape[1], out_h * out_w), dy.dtype)
+    for n in range(start, stop):
+        np.dot(matrix.T, dy[n].reshape(outputs, out_h * out_w), cols)
+        _col2im(cols, kernel_h, kernel_w, stride_h, stride_w, out_h, out_w, padded)
+        for c in range(channels):
+            for h in range(height):
+                for w in range(width):
+                    dx[n, c, h, w] = padded[c, h + pad_h, w + pad_w]
+
+
+@njit(cache=True, nogil=True)
+def _weight_gradient(start, stop, x, dy, stride_h, stride_w, pad_h, pad_w, parts):
+    images, channels, height, width = x.shape
+    count, outputs, _, kernel_h, kernel_w = parts.shape
+    out_h, out_w = dy.shape[2], dy.shape[3]
+    padded = np.zeros((channels, height + 2 * pad_h, width + 2 * pad_w), x.dtype)
+    cols = np.empty((channels * kernel_h * kernel_w, out_h * out_w), x.dtype)
+    product = np.empty((outputs, cols.shape[0]), x.dtype)
+    for part in range(start, stop):
+        total = parts[part].reshape(outputs, cols.shape[0])
+        total[:] = 0
+        for n in range(part * images // count, (part + 1) * images // count):
+            _pad(x[n], pad_h, pad_w, padded)
+            _im2col(padded, kernel_h, kernel_w, stride_h, stride_w, out_h, out_w, cols)
+            np.dot(dy[n].reshape(outputs, out_h * out_w), cols.T, product)
+            total += product
+
+
+def conv2d_into(
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    stride: tuple,
+    padding: tuple,
+    y: np.ndarray,
+    *,
+    relu: bool = False,
+) -> None:
+    """Write `conv2d` of contiguous arrays into y, with `relu` max(y, 0) of it (a NaN stays NaN). Nothing is checked."""
+    least = worth(weight.size * y.shape[2] * y.shape[3], SMALL)
+    share(_forward, len(x), x, weight, bias, *stride, *padding, relu, y, least=least)
+
+
+def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: tuple, padding: tuple) -> np.ndarray:
+    """Cross-correlation of x (N, C, H, W) with weight (O, C, kh, kw), plus bias (O,): y (N, O, H', W').
+
+    Notes
+    -----
+    y[n,o,y,x] = b[o] + sum_cij w[o,c,i,j] x[n, c, y s + i - p, x s + j - p], zero outside the image.
+    """
+    check_convolution(x, weight, stride, padding)
+    y = np.empty((len(x), len(weight), *output_size(x.shape[2:], weight.shape[2:], stride, padding)), x.dtype)
+    conv2d_into(np.ascontiguousarray(x), np.ascontiguousarray(weight), bias, stride, padding, y)
+    return y
+
+
+def conv2d_input_gradient(
+    dy: np.ndarray, weight: np.ndarray, input_size: tuple, stride: tuple, padding: tuple
+) -> np.ndarray:
+    """Gradient of `conv2d` with respect to x: dx (N, C, H, W) from dy (N, O, H', W').
+
+    Notes
+    -----
+    dx[n, c, y s + i - p, x s + j - p] += w[o,c,i,j] dy[n,o,y,x]   (the adjoint of x -> y).
+    """
+    dy, weight = np.ascontiguousarray(dy), np.ascontiguousarray(weight)
+    dx = np.empty((len(dy), weight.shape[1], *input_size), dy.dtype)
+    share(_input_gradient, len(dy), dy, weight, *stride, *padding, dx)
+    return dx
+
+
+def conv2d_weight_gradient(
+    x: np.ndarray, dy: np.ndarray, kernel_size: tuple, stride: tuple, padding: tuple
+) -> np.ndarray:
+    """Gradient of `conv2d` with respect to weight: dw (O, C, kh, kw), summed over the images.
+
+    Notes
+    -----
+    dw[o,c,i,j] = sum_nyx dy[n,o,y,x] x[n, c, y s + i - p, x s + j - p]   (the adjoint of w -> y).
+    """
+    x, dy = np.ascontiguousarray(x), np.ascontiguousarray(dy)
+    parts = np.empty((min(WEIGHT_GRADIENT_PARTS, max(len(x), 1)), dy.shape[1], x.shape[1], *kernel_size), x.dtype)
+    share(_weight_gradient, len(parts), x, dy, *stride, *padding, parts)
+    return parts.sum(axis=0)

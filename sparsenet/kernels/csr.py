@@ -1,0 +1,167 @@
+"""Sparse weights times dense inputs as plain loops over compressed sparse rows (CSR).
+
+A row of the CSR matrix is an output unit, a column an input (c, i, j) of its window. One nonzero is one multiply-add of
+a weight with a shifted piece of the input (direct sparse convolution, Park et al., ICLR 2017): no columns are built, and
+a pruned weight costs nothing at all. It contributes nothing, not 0 * x: NaN and infinity reach an output only through a
+kept weight.
+"""
+
+import numpy as np
+from numba import njit
+
+from .threads import share, worth
+
+SMALL = 1 << 18  # multiply-adds below which a second thread costs more than it brings
+
+
+@njit(cache=True, nogil=True)
+def _pad(image, pad_h, pad_w, padded):
+    channels, height, width = image.shape
+    for c in range(channels):
+        for h in range(height):
+            for w in range(width):
+                padded[c, h + pad_h, w + pad_w] = image[c, h, w]
+
+
+@njit(cache=True, nogil=True)
+def _convolve_shifted(values, columns, kernel_h, kernel_w, padded, flat, total):
+    """total[y * W + x] += sum_k values[k] * flat[shift_k + y * W + x]; stride 1, rows of `total` as wide as the input.
+
+    With the output laid out at the pitch of the padded input, position (y, x) of any kernel offset (c, i, j) is one
+    constant shift away: the loop over a whole plane is a single contiguous one. The last kernel_w - 1 entries of a row
+    straddle two rows; they are computed and never read.
+    """
+    _, height, width = padded.shape
+    for k in range(values.size):
+        value = values[k]
+        c = columns[k] // (kernel_h * kernel_w)
+        i = columns[k] // kernel_w % kernel_h
+        j = columns[k] % kernel_w
+        start = (c * height + i) * width + j
+        shifted = flat[start : start + total.size]
+        for q in range(total.size):
+            total[q] += value * shifted[q]
+
+
+@njit(cache=True, nogil=True)
+def _convolve_strided(values, columns, kernel_h, kernel_w, stride_h, stride_w, padded, total):
+    """total[y, x] += sum_k values[k] * padded[c_k, y * s + i_k, x * s + j_k], for any stride."""
+    for k in range(values.size):
+        value = values[k]
+        c = columns[k] // (kernel_h * kernel_w)
+        i = columns[k] // kernel_w % kernel_h
+        j = columns[k] % kernel_w
+        for y in range(total.shape[0]):
+            for x in range(total.shape[1]):
+                total[y, x] += value * padded[c, y * stride_h + i, x * stride_w + j]
+
+
+@njit(cache=True, nogil=True)
+def _finish(total, bias, relu, plane):
+    for y in range(plane.shape[0]):
+        for x in range(plane.shape[1]):
+            value = total[y, x] + bias
+            plane[y, x] = plane.dtype.type(0) if relu and value < 0 else value
+
+
+@njit(cache=True, nogil=True)
+def _conv(start, stop, x, values, columns, rows, bias, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, relu, y):
+    _, channels, height, width = x.shape
+    _, outputs, out_h, out_w = y.shape
+    padded = np.zeros((channels, height + 2 * pad_h, width + 2 * pad_w), x.dtype)
+    flat = padded.reshape(padded.size)
+    shifted = stride_h == 1 and stride_w == 1
+    pitch = padded.shape[2] if shifted else out_w
+    total = np.empty((out_h, pitch), x.dtype)
+    run = total.reshape(total.size)[: (out_h - 1) * pitch + out_w]
+    for n in range(start, stop):
+        _pad(x[n], pad_h, pad_w, padded)
+        for o in range(outputs):
+            first, last = rows[o], rows[o + 1]
+            total[:] = 0
+            if shifted:
+                _convolve_shifted(values[first:last], columns[first:last], kernel_h, kernel_w, padded, flat, run)
+            else:
+                _convolve_strided(
+                    values[first:last], columns[first:last], kernel_h, kernel_w, stride_h, stride_w, padded, total
+                )
+            _finish(total, bias[o], relu, y[n, o])
+
+
+@njit(cache=True, nogil=True)
+def _linear(start, stop, x, values, columns, rows, bias, relu, y):
+    """y[n, o] = bias[o] + sum_k values[k] * x[n, columns[k]]; the samples are the innermost, contiguous loop."""
+    features = x.shape[1]
+    samples = stop - start
+    turned = np.empty((features, samples), x.dtype)
+    for n in range(samples):
+        for i in range(features):
+            turned[i, n] = x[start + n, i]
+    total = np.empty(samples, x.dtype)
+    for o in range(rows.size - 1):
+        total[:] = bias[o]
+        for k in range(rows[o], rows[o + 1]):
+            value, source = values[k], turned[columns[k]]
+            for n in range(samples):
+                total[n] += value * source[n]
+        for n in range(samples):
+            y[start + n, o] = y.dtype.type(0) if relu and total[n] < 0 else total[n]
+
+
+@njit(cache=True, nogil=True)
+def _linear_single(x, values, columns, rows, bias, relu, y):
+    """y[o] = bias[o] + sum_k values[k] * x[columns[k]] for one sample; four sums, to keep the adders busy."""
+    for o in range(rows.size - 1):
+        first, last = rows[o], rows[o + 1]
+        whole = first + (last - first) // 4 * 4
+        a = b = c = d = y.dtype.type(0)
+        for k in range(first, whole, 4):
+            a += values[k] * x[columns[k]]
+            b += values[k + 1] * x[columns[k + 1]]
+            c += values[k + 2] * x[columns[k + 2]]
+            d += values[k + 3] * x[columns[k + 3]]
+        for k in range(whole, last):
+            a += values[k] * x[columns[k]]
+        total = bias[o] + ((a + b) + (c + d))
+        y[o] = y.dtype.type(0) if relu and total < 0 else total
+
+
+def csr_conv2d(
+    x: np.ndarray,
+    csr: tuple[np.ndarray, np.ndarray, np.ndarray],
+    bias: np.ndarray,
+    kernel_size: tuple,
+    stride: tuple,
+    padding: tuple,
+    y: np.ndarray,
+    *,
+    relu: bool = False,
+) -> None:
+    """Write the convolution of x (N, C, H, W) with CSR weights (O, C kh kw) into y (N, O, H', W').
+
+    `csr` is (values, columns, row pointer). The arguments are trusted: the plan has checked them.
+
+    Notes
+    -----
+    y[n,o,y,x] = b[o] + sum over k in row o of values[k] x[n, c, y s + i - p, x s + j - p], columns[k] = (c, i, j).
+    """
+    least = worth((csr[0].size + len(bias)) * y.shape[2] * y.shape[3], SMALL)
+    share(_conv, len(x), x, *csr, bias, *kernel_size, *stride, *padding, relu, y, least=least)
+
+
+def csr_linear(
+    x: np.ndarray,
+    csr: tuple[np.ndarray, np.ndarray, np.ndarray],
+    bias: np.ndarray,
+    y: np.ndarray,
+    *,
+    relu: bool = False,
+) -> None:
+    """Write y[n, o] = b[o] + sum_{k in row o} values[k] x[n, columns[k]] for x (N, I) into y (N, O).
+
+    `csr` is (values, columns, row pointer). The arguments are trusted: the plan has checked them.
+    """
+    if len(x) == 1:
+        _linear_single(x[0], *csr, bias, relu, y[0])
+    else:
+        share(_linear, len(x), x, *csr, bias, relu, y, least=worth(csr[0].size + x.shape[1], SMALL))

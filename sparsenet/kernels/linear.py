@@ -1,0 +1,44 @@
+"""Fully connected product and its two gradients: BLAS on pieces of fixed size, shared among our threads."""
+
+import numpy as np
+
+from .threads import share, worth
+
+SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it brings
+ROWS = 32  # rows of a piece: fixed, so that the bits do not depend on the number of threads
+
+
+def _multiply(start: int, stop: int, left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
+    np.matmul(left[start:stop], right, out=out[start:stop])
+
+
+def matmul(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """left (M, K) @ right (K, N): out[m, n] = sum_k left[m, k] right[k, n]."""
+    out = np.empty((left.shape[0], right.shape[1]), left.dtype)
+    share(_multiply, len(left), left, right, out, chunk=ROWS, least=worth(right.size, SMALL))
+    return out
+
+
+def linear_into(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, y: np.ndarray, *, relu: bool = False) -> None:
+    """Write `linear` into y, with `relu` max(y, 0) of it."""
+    share(_multiply, len(x), x, weight.T, y, chunk=ROWS, least=worth(weight.size, SMALL))
+    y += bias
+    if relu:
+        np.maximum(y, 0, out=y)
+
+
+def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """y[n, o] = b[o] + sum_i w[o, i] x[n, i]."""
+    y = np.empty((len(x), len(weight)), x.dtype)
+    linear_into(x, weight, bias, y)
+    return y
+
+
+def linear_input_gradient(dy: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """dx[n, i] = sum_o dy[n, o] w[o, i]."""
+    return matmul(dy, weight)
+
+
+def linear_weight_gradient(x: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    """dw[o, i] = sum_n dy[n, o] x[n, i]."""
+    return matmul(dy.T, x)

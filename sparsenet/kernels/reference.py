@@ -1,0 +1,103 @@
+"""Convolution as plain loops: the formulas as they are written, the oracle of every faster kernel.
+
+Letters: n image, o output channel, c input channel, (y, x) output position, (i, j) kernel position;
+s = stride, p = padding. All three kernels are one sum, read for one of its three arrays:
+
+    y[n, o, y, x] = b[o] + sum_cij  w[o, c, i, j] * x[n, c, y*s + i - p, x*s + j - p]
+"""
+
+import numpy as np
+from numba import njit
+
+from .conv import check_convolution, output_size
+
+
+@njit(cache=True, nogil=True)
+def _forward(x, weight, bias, stride_h, stride_w, pad_h, pad_w, y):
+    images, outputs, out_h, out_w = y.shape
+    _, channels, kernel_h, kernel_w = weight.shape
+    for n in range(images):
+        for o in range(outputs):
+            for r in range(out_h):
+                for q in range(out_w):
+                    total = bias[o]
+                    for c in range(channels):
+                        for i in range(kernel_h):
+                            for j in range(kernel_w):
+                                h, w = r * stride_h + i - pad_h, q * stride_w + j - pad_w
+                                if 0 <= h < x.shape[2] and 0 <= w < x.shape[3]:
+                                    total += weight[o, c, i, j] * x[n, c, h, w]
+                    y[n, o, r, q] = total
+
+
+@njit(cache=True, nogil=True)
+def _input_gradient(dy, weight, stride_h, stride_w, pad_h, pad_w, dx):
+    images, outputs, out_h, out_w = dy.shape
+    _, channels, kernel_h, kernel_w = weight.shape
+    for n in range(images):
+        for o in range(outputs):
+            for r in range(out_h):
+                for q in range(out_w):
+                    for c in range(channels):
+                        for i in range(kernel_h):
+                            for j in range(kernel_w):
+                                h, w = r * stride_h + i - pad_h, q * stride_w + j - pad_w
+                                if 0 <= h < dx.shape[2] and 0 <= w < dx.shape[3]:
+                                    dx[n, c, h, w] += weight[o, c, i, j] * dy[n, o, r, q]
+
+
+@njit(cache=True, nogil=True)
+def _weight_gradient(x, dy, stride_h, stride_w, pad_h, pad_w, dw):
+    images, outputs, out_h, out_w = dy.shape
+    _, channels, kernel_h, kernel_w = dw.shape
+    for n in range(images):
+        for o in range(outputs):
+            for r in range(out_h):
+                for q in range(out_w):
+                    for c in range(channels):
+                        for i in range(kernel_h):
+                            for j in range(kernel_w):
+                                h, w = r * stride_h + i - pad_h, q * stride_w + j - pad_w
+                                if 0 <= h < x.shape[2] and 0 <= w < x.shape[3]:
+                                    dw[o, c, i, j] += dy[n, o, r, q] * x[n, c, h, w]
+
+
+def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: tuple, padding: tuple) -> np.ndarray:
+    """Cross-correlation of x (N, C, H, W) with weight (O, C, kh, kw), plus bias (O,): y (N, O, H', W').
+
+    Notes
+    -----
+    y[n,o,y,x] = b[o] + sum_cij w[o,c,i,j] x[n, c, y s + i - p, x s + j - p], zero outside the image.
+    """
+    check_convolution(x, weight, stride, padding)
+    y = np.empty((len(x), len(weight), *output_size(x.shape[2:], weight.shape[2:], stride, padding)), x.dtype)
+    _forward(x, weight, bias, *stride, *padding, y)
+    return y
+
+
+def conv2d_input_gradient(
+    dy: np.ndarray, weight: np.ndarray, input_size: tuple, stride: tuple, padding: tuple
+) -> np.ndarray:
+    """Gradient of `conv2d` with respect to x: dx (N, C, H, W) from dy (N, O, H', W').
+
+    Notes
+    -----
+    dx[n, c, y s + i - p, x s + j - p] += w[o,c,i,j] dy[n,o,y,x]   (the adjoint of x -> y).
+    """
+    dx = np.zeros((len(dy), weight.shape[1], *input_size), dy.dtype)
+    _input_gradient(dy, weight, *stride, *padding, dx)
+    return dx
+
+
+def conv2d_weight_gradient(
+    x: np.ndarray, dy: np.ndarray, kernel_size: tuple, stride: tuple, padding: tuple
+) -> np.ndarray:
+    """Gradient of `conv2d` with respect to weight: dw (O, C, kh, kw), summed over the images.
+
+    Notes
+    -----
+    dw[o,c,i,j] = sum_nyx dy[n,o,y,x] x[n, c, y s + i - p, x s + j - p]   (the adjoint of w -> y).
+    """
+    dw = np.zeros((dy.shape[1], x.shape[1], *kernel_size), x.dtype)
+    _weight_gradient(x, dy, *stride, *padding, dw)
+    return dw

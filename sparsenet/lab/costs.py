@@ -1,0 +1,182 @@
+"""What pruning saves: parameters, multiply-adds, bytes and time, counted and measured, layer by layer."""
+
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..checks import check_count, check_positive
+from ..engine.plan import Plan, compile
+from ..kernels.threads import available_threads
+from ..nn.files import bytes_by_layer, save_network
+from ..nn.network import Network
+from ..pruning.surgery import remove_pruned_structures
+from .latency import Latency, interleave, measure
+
+FORMS = ("dense", "masked", "compacted", "sparse")
+TOTAL = "total"
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Costs of one layer, or of the whole network.
+
+    Attributes
+    ----------
+    parameters, nonzeros : int
+        All parameters, and those that no mask removes.
+    macs, macs_kept : int
+        Multiply-adds for one sample: weights x output positions, with all weights and with the kept ones.
+    bytes_dense, bytes_sparse : int
+        Bytes in the saved files of the dense and of the masked network (the real files).
+    latency : dict form -> Latency
+        Measured time of one batch in the dense, masked, compacted and sparse form.
+    """
+
+    parameters: int
+    nonzeros: int
+    macs: int
+    macs_kept: int
+    bytes_dense: int
+    bytes_sparse: int
+    latency: dict[str, Latency]
+
+    @property
+    def theoretical_speedup(self) -> float:
+        """macs / macs_kept: what the arithmetic alone would give; infinite for an empty layer, NaN without arithmetic."""
+        return self.macs / self.macs_kept if self.macs_kept else float("inf") if self.macs else float("nan")
+
+    def speedup(self, form: str = "sparse") -> float:
+        """Measured: median time of the dense form / median time of this one. Below 1 is a loss."""
+        return self.latency["dense"].median_us / self.latency[form].median_us
+
+
+@dataclass(frozen=True)
+class CostReport:
+    """Costs by layer and in total, with the conditions of the measurement."""
+
+    layers: dict[str, Costs]
+    total: Costs
+    batch: int
+    threads: int
+    forms: dict[str, str]
+
+    def to_json(self) -> dict:
+        """The report as plain numbers, with the speed-ups worked out."""
+
+        def plain(costs: Costs) -> dict:
+            theory = costs.theoretical_speedup
+            ratios = {form: costs.speedup(form) for form in costs.latency if form != "dense"}
+            return asdict(costs) | {
+                "theoretical_speedup": theory if np.isfinite(theory) else None,
+                "measured_speedup": ratios,
+            }
+
+        layers = {name: plain(costs) for name, costs in self.layers.items()}
+        conditions = {"batch": self.batch, "threads": self.threads, "sparse_forms": self.forms}
+        return conditions | {"layers": layers, TOTAL: plain(self.total)}
+
+    def __str__(self) -> str:
+        from .report import format_costs
+
+        return format_costs(self)
+
+
+def cost_report(
+    network: Network,
+    input_shape: tuple[int, ...],
+    *,
+    dense: Network | None = None,
+    compacted: Network | None = None,
+    batch: int = 64,
+    threads: int | None = None,
+    seconds: float = 2.0,
+) -> CostReport:
+    """Count and measure what the masks of a network save.
+
+    All four forms run as compiled plans: batch normalisation folded, buffers reused, the same kernels for dense layers.
+    So the ratios show what sparsity brings, and nothing else. "masked" is the masked network run densely (a mask alone
+    makes nothing faster), "compacted" the smaller dense network, "sparse" what `compile` chooses.
+
+    Parameters
+    ----------
+    dense, compacted : Network, optional
+        The network before pruning, and after surgery; unless given the same network with all weights drawn anew (time
+        does not depend on their values), and `remove_pruned_structures(network)`.
+    batch, threads : int
+        Conditions of the measurement (threads None: all available ones).
+    seconds : float
+        Time to spend on measuring whole networks, and again on their layers.
+    """
+    check_count("batch", batch)
+    check_positive("seconds", seconds)
+    threads = available_threads() if threads is None else check_count("threads", threads)
+    dense = unpruned(network) if dense is None else dense
+    compacted = remove_pruned_structures(network) if compacted is None else compacted
+    forms = {"dense": (dense, "dense"), "masked": (network, "dense"), "compacted": (compacted, "dense")}
+    forms["sparse"] = (network, "auto")
+    plans = {n: compile(net, input_shape, batch=batch, threads=threads, form=f) for n, (net, f) in forms.items()}
+    whole, by_step = _measure(plans, batch, seconds)
+    bytes_dense, bytes_sparse = _file_bytes(dense), _file_bytes(network)
+    steps = {step.name: step.form for step in plans["sparse"].steps}
+
+    layers = {}
+    for name in [node.name for node in network.nodes if node.name in steps]:
+        counts = _count(network, name, input_shape)
+        sizes = (bytes_dense.get(name, 0), bytes_sparse.get(name, 0))
+        layers[name] = Costs(*counts, *sizes, {form: by_step[form][name] for form in plans})
+    counts = np.sum([_count(network, node.name, input_shape) for node in network.nodes], axis=0)
+    total = Costs(*(int(n) for n in counts), sum(bytes_dense.values()), sum(bytes_sparse.values()), whole)
+    return CostReport(layers, total, batch, threads, {name: form for name, form in steps.items() if form})
+
+
+def unpruned(network: Network) -> Network:
+    """The network without masks, the pruned weights drawn anew: a dense network of the same shape to time."""
+    dense, rng = network.copy(), np.random.default_rng(0)
+    for name, layer in dense.weighted().items():
+        weight = layer.weight.value
+        drawn = rng.standard_normal(weight.shape).astype(weight.dtype) / np.sqrt(weight[0].size)
+        layer.set_weight(np.where(network.masks()[name], weight, drawn))
+    for parameter in [*dense.parameters().values(), *dense.weights().values()]:
+        parameter.mask = None
+    return dense
+
+
+def _count(network: Network, name: str, input_shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """(parameters, nonzeros, macs, macs kept) of a layer."""
+    layer = network[name]
+    parameters = list(layer.parameters().values())
+    size = sum(p.value.size for p in parameters)
+    kept = sum(p.value.size if p.mask is None else int(p.mask.sum()) for p in parameters)
+    if name not in network.weighted():
+        return size, kept, 0, 0
+    positions = int(np.prod(network.shapes(input_shape)[name][1:]))
+    mask = network.masks()[name]
+    return size, kept, mask.size * positions, int(mask.sum()) * positions
+
+
+def _file_bytes(network: Network) -> dict[str, int]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.npz"
+        save_network(path, network)
+        return bytes_by_layer(path)
+
+
+def _measure(
+    plans: dict[str, Plan], batch: int, seconds: float
+) -> tuple[dict[str, Latency], dict[str, dict[str, Latency]]]:
+    """Latency of each whole plan, and of each of its steps."""
+    x = np.random.default_rng(0).random((batch, *plans["dense"].input_shape), np.float32)
+    whole = measure({form: lambda plan=plan: plan(x) for form, plan in plans.items()}, seconds)
+    times = {form: {step.name: [] for step in plan.steps} for form, plan in plans.items()}
+
+    def profiled(form, plan):
+        def call():
+            for name, taken in plan.profile(x).items():
+                times[form][name].append(taken)
+
+        return call
+
+    interleave({form: profiled(form, plan) for form, plan in plans.items()}, seconds)
+    return whole, {form: {n: Latency.of(v[1:]) for n, v in by_step.items()} for form, by_step in times.items()}

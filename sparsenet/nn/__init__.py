@@ -1,0 +1,1 @@
+"""Floor 2: the dense network, every backward pass written by hand."""

@@ -1,0 +1,183 @@
+"""Layers with weights, and those without arithmetic of their own: convolution, linear, ReLU, flatten, dropout.
+
+Letters: n sample, o output unit, c input channel, (y, x) output position, (i, j) kernel position, i input feature.
+"""
+
+import numpy as np
+
+from ..checks import check_count, check_fraction, check_pair
+from ..kernels import activation, conv, linear
+from .layer import Initializer, Layer, Parameter, Shape, he_normal
+
+
+class Weighted(Layer):
+    """A layer with a prunable `weight` (output units on axis 0, input channels on axis 1) and a `bias` per unit."""
+
+    weight: Parameter
+    bias: Parameter
+
+    def set_weight(self, value: np.ndarray) -> None:
+        """Make the weight equal to `value`."""
+        self.weight.value = value.astype(self.weight.value.dtype)
+
+    def set_mask(self, mask: np.ndarray) -> None:
+        """Keep the weights where `mask` is True, delete the others."""
+        self.weight.set_mask(mask)
+
+
+class Conv2d(Weighted):
+    """Convolution (cross-correlation, as in every deep-learning library) of NCHW images, with bias.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    kernel_size, stride, padding : int or (height, width)
+    init : function (shape, rng) -> array
+        Initial weights; `he_normal` unless given. The bias starts at zero.
+    seed : int or Generator
+
+    Notes
+    -----
+    y[n,o,y,x]  = b[o] + sum_cij w[o,c,i,j] x[n, c, y s + i - p, x s + j - p]
+    dw[o,c,i,j] = sum_nyx dy[n,o,y,x] x[n, c, y s + i - p, x s + j - p];   db[o] = sum_nyx dy[n,o,y,x]
+    dx[n, c, y s + i - p, x s + j - p] += w[o,c,i,j] dy[n,o,y,x]
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        *,
+        init: Initializer = he_normal,
+        seed: int | np.random.Generator = 0,
+    ):
+        self.in_channels = check_count("in_channels", in_channels)
+        self.out_channels = check_count("out_channels", out_channels)
+        self.kernel_size = check_pair("kernel_size", kernel_size, at_least=1)
+        self.stride = check_pair("stride", stride, at_least=1)
+        self.padding = check_pair("padding", padding, at_least=0)
+        shape = (self.out_channels, self.in_channels, *self.kernel_size)
+        self.weight = Parameter(init(shape, np.random.default_rng(seed)))
+        self.bias = Parameter(np.zeros(self.out_channels, self.weight.value.dtype))
+
+    def forward(self, x, training=False):
+        self._x = x
+        return conv.conv2d(x, self.weight.value, self.bias.value, self.stride, self.padding)
+
+    def set_gradients(self, dy):
+        self.weight.grad = conv.conv2d_weight_gradient(self._x, dy, self.kernel_size, self.stride, self.padding)
+        self.bias.grad = dy.sum(axis=(0, 2, 3))
+
+    def input_gradient(self, dy):
+        return conv.conv2d_input_gradient(dy, self.weight.value, self._x.shape[2:], self.stride, self.padding)
+
+    def parameters(self):
+        return {"weight": self.weight, "bias": self.bias}
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if len(shape) != 3 or shape[0] != self.in_channels:
+            raise ValueError(f"Conv2d takes images of {self.in_channels} channels (C, H, W), not shape {shape}")
+        return self.out_channels, *conv.output_size(shape[1:], self.kernel_size, self.stride, self.padding)
+
+    def config(self):
+        names = ("in_channels", "out_channels", "kernel_size", "stride", "padding")
+        return {name: getattr(self, name) for name in names}
+
+
+class Linear(Weighted):
+    """Fully connected layer.
+
+    Notes
+    -----
+    y[n,o]  = b[o] + sum_i w[o,i] x[n,i]
+    dw[o,i] = sum_n dy[n,o] x[n,i];   db[o] = sum_n dy[n,o]
+    dx[n,i] = sum_o dy[n,o] w[o,i]
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        init: Initializer = he_normal,
+        seed: int | np.random.Generator = 0,
+    ):
+        self.in_features = check_count("in_features", in_features)
+        self.out_features = check_count("out_features", out_features)
+        self.weight = Parameter(init((self.out_features, self.in_features), np.random.default_rng(seed)))
+        self.bias = Parameter(np.zeros(self.out_features, self.weight.value.dtype))
+
+    def forward(self, x, training=False):
+        self._x = x
+        return linear.linear(x, self.weight.value, self.bias.value)
+
+    def set_gradients(self, dy):
+        self.weight.grad = linear.linear_weight_gradient(self._x, dy)
+        self.bias.grad = dy.sum(axis=0)
+
+    def input_gradient(self, dy):
+        return linear.linear_input_gradient(dy, self.weight.value)
+
+    def parameters(self):
+        return {"weight": self.weight, "bias": self.bias}
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if shape != (self.in_features,):
+            raise ValueError(f"Linear takes {self.in_features} features, not shape {shape}")
+        return (self.out_features,)
+
+    def config(self):
+        return {"in_features": self.in_features, "out_features": self.out_features}
+
+
+class ReLU(Layer):
+    """Rectified linear unit: y = max(x, 0); dx = dy where x > 0, else 0."""
+
+    def forward(self, x, training=False):
+        self._x = x
+        return activation.relu(x)
+
+    def input_gradient(self, dy):
+        return activation.relu_gradient(dy, self._x)
+
+
+class Flatten(Layer):
+    """y[n, (c, h, w)] = x[n, c, h, w]: channel c becomes the features c H W ... (c + 1) H W - 1; dx = dy reshaped."""
+
+    def forward(self, x, training=False):
+        self._shape = x.shape
+        return x.reshape(len(x), -1) if x.size else x.reshape(len(x), int(np.prod(x.shape[1:])))
+
+    def input_gradient(self, dy):
+        return dy.reshape(self._shape)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return (int(np.prod(shape)),)
+
+
+class Dropout(Layer):
+    """Inverted dropout (Srivastava et al. 2014): training y = x m / (1 - rate), m ~ Bernoulli(1 - rate); else y = x.
+
+    dx = dy m / (1 - rate). `fit` reseeds `rng`, so that its seed settles all of its randomness.
+    """
+
+    def __init__(self, rate: float = 0.5, *, seed: int | np.random.Generator = 0):
+        self.rate = check_fraction("rate", rate)
+        self.rng = np.random.default_rng(seed)
+
+    def forward(self, x, training=False):
+        if not training:
+            self._scale = None
+            return x
+        kept = self.rng.random(x.shape, np.float32) >= self.rate
+        self._scale = kept * x.dtype.type(1 / (1 - self.rate))
+        return x * self._scale
+
+    def input_gradient(self, dy):
+        return dy if self._scale is None else dy * self._scale
+
+    def config(self):
+        return {"rate": self.rate}

@@ -1,0 +1,62 @@
+"""Losses: (output, target) -> (value, gradient with respect to the output), both averaged over the samples."""
+
+import numpy as np
+
+from ..checks import check_float_array
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """log softmax over the last axis, stable: the maximum is subtracted first.
+
+    Notes
+    -----
+    l[n,k] = z[n,k] - max_j z[n,j] - log sum_j exp(z[n,j] - max_j z[n,j])
+    """
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def softmax_cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
+    """Cross-entropy of integer labels (N,) under softmax of logits (N, K).
+
+    Notes
+    -----
+    L = -1/N sum_n log softmax(z[n])[labels[n]],   dL/dz[n,k] = (softmax(z[n])[k] - [k = labels[n]]) / N
+    """
+    check_float_array("logits", logits, ndim=2)
+    labels = np.asarray(labels)
+    if labels.shape != logits.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels must be {len(logits)} integers, not {labels.dtype} of shape {labels.shape}")
+    if labels.size and not (labels.min() >= 0 and labels.max() < logits.shape[1]):
+        raise ValueError(f"labels must be in 0..{logits.shape[1] - 1}, not {labels.min()}..{labels.max()}")
+    logs = log_softmax(logits)
+    rows = np.arange(len(labels))
+    gradient = np.exp(logs)
+    gradient[rows, labels] -= 1
+    return float(-logs[rows, labels].mean()), gradient / logits.dtype.type(len(labels))
+
+
+def mean_squared_error(output: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray]:
+    """Mean squared error, for regression.
+
+    Notes
+    -----
+    L = mean over all n, k of (y[n,k] - t[n,k])^2,   dL/dy[n,k] = 2 (y[n,k] - t[n,k]) / (N K)
+    """
+    check_float_array("output", output)
+    target = np.asarray(target, output.dtype)
+    if target.shape != output.shape:
+        raise ValueError(f"target must have the output's shape {output.shape}, not {target.shape}")
+    difference = output - target
+    return float(np.mean(difference**2)), difference * output.dtype.type(2 / difference.size)
+
+
+def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Fraction of the samples whose largest logit is at the label."""
+    return float(np.mean(logits.argmax(axis=1) == labels))
+
+
+def r_squared(output: np.ndarray, target: np.ndarray) -> float:
+    """Coefficient of determination 1 - sum (y - t)^2 / sum (t - mean t)^2: the accuracy of a regression, at best 1."""
+    target = np.asarray(target)
+    return float(1 - np.sum((output - target) ** 2) / np.sum((target - target.mean(axis=0)) ** 2))

@@ -1,0 +1,183 @@
+"""Normalisation of activations (batch normalisation) and of weights (weight normalisation)."""
+
+import numpy as np
+
+from ..checks import check_count, check_fraction, check_positive
+from .layer import Layer, Parameter, Shape
+from .layers import Conv2d, Linear, Weighted
+
+
+class BatchNorm(Layer):
+    """Batch normalisation over axis 1 (channels of images, or features), Ioffe & Szegedy 2015.
+
+    Parameters
+    ----------
+    channels : int
+    eps : float
+        Added to the variance.
+    momentum : float
+        Weight of the new batch in the running statistics.
+
+    Notes
+    -----
+    m = number of elements of a channel in the batch; all sums run over them, statistics are per channel.
+
+    x^ = (x - mu) / sqrt(var + eps),   y = gamma x^ + beta
+    dgamma = sum dy x^,   dbeta = sum dy
+    dx = gamma / sqrt(var + eps) (dy - dbeta / m - x^ dgamma / m)     in training: mu and var depend on x
+    dx = gamma / sqrt(var + eps) dy                                   else: the running statistics are constants
+
+    In training mu and var (divided by m) are the batch's; the running variance takes the unbiased one (m - 1).
+    """
+
+    def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float = 0.1):
+        self.channels = check_count("channels", channels)
+        self.eps = check_positive("eps", eps)
+        self.momentum = check_fraction("momentum", momentum, closed=True)
+        self.gamma = Parameter(np.ones(self.channels, np.float32))
+        self.beta = Parameter(np.zeros(self.channels, np.float32))
+        self.running_mean = np.zeros(self.channels, np.float32)
+        self.running_var = np.ones(self.channels, np.float32)
+
+    def forward(self, x, training=False):
+        over = (0, *range(2, x.ndim))
+        self._count = x.size // self.channels if training else 0
+        if training:
+            if self._count < 2:
+                raise ValueError("BatchNorm needs at least two values of each channel to train on")
+            mean, var = x.mean(axis=over), x.var(axis=over)
+            for running, new in ((self.running_mean, mean), (self.running_var, var * self._count / (self._count - 1))):
+                running += x.dtype.type(self.momentum) * (new - running)
+        else:
+            mean, var = self.running_mean, self.running_var
+        self._inverse = self._wide(1 / np.sqrt(var + x.dtype.type(self.eps)), x.ndim)
+        self._normalized = (x - self._wide(mean, x.ndim)) * self._inverse
+        return self._normalized * self._wide(self.gamma.value, x.ndim) + self._wide(self.beta.value, x.ndim)
+
+    def set_gradients(self, dy):
+        over = (0, *range(2, dy.ndim))
+        self.gamma.grad = (dy * self._normalized).sum(axis=over)
+        self.beta.grad = dy.sum(axis=over)
+
+    def input_gradient(self, dy):
+        centred = dy
+        if self._count:  # in training; set_gradients has left the two sums in the gradients of gamma and beta
+            dgamma, dbeta = self._wide(self.gamma.grad, dy.ndim), self._wide(self.beta.grad, dy.ndim)
+            centred = dy - (dbeta + self._normalized * dgamma) / dy.dtype.type(self._count)
+        return self._wide(self.gamma.value, dy.ndim) * self._inverse * centred
+
+    def affine(self) -> tuple[np.ndarray, np.ndarray]:
+        """(scale, shift) per channel of the layer outside training: y = scale x + shift."""
+        scale = self.gamma.value / np.sqrt(self.running_var + self.running_var.dtype.type(self.eps))
+        return scale, self.beta.value - scale * self.running_mean
+
+    def parameters(self):
+        return {"gamma": self.gamma, "beta": self.beta}
+
+    def buffers(self):
+        return {"running_mean": self.running_mean, "running_var": self.running_var}
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if not shape or shape[0] != self.channels:
+            raise ValueError(f"BatchNorm takes {self.channels} channels, not shape {shape}")
+        return shape
+
+    def config(self):
+        return {"channels": self.channels, "eps": self.eps, "momentum": self.momentum}
+
+    @staticmethod
+    def _wide(per_channel: np.ndarray, ndim: int) -> np.ndarray:
+        return per_channel.reshape(-1, *[1] * (ndim - 2))
+
+
+def _rows(weight: np.ndarray) -> np.ndarray:
+    return weight.reshape(len(weight), -1)
+
+
+def _column(per_row: np.ndarray, ndim: int) -> np.ndarray:
+    return per_row.reshape(-1, *[1] * (ndim - 1))
+
+
+def weight_norm(direction: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """w[o] = gain[o] v[o] / ||v[o]|| for each output unit o; 0 where the direction v[o] is zero.
+
+    Notes
+    -----
+    Salimans & Kingma 2016, eq. 2.
+    """
+    norm = np.linalg.norm(_rows(direction), axis=1)
+    scale = np.divide(gain, norm, out=np.zeros_like(gain), where=norm > 0)
+    return direction * _column(scale, direction.ndim)
+
+
+def weight_norm_gradient(dw: np.ndarray, direction: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(dv, dg) from dw = dL/dw.
+
+    Notes
+    -----
+    Salimans & Kingma 2016, eq. 3, with the unit vector u = v / ||v||, per output unit:
+
+    dg = dw . u,   dv = g / ||v|| (dw - dg u)
+    """
+    norm = np.linalg.norm(_rows(direction), axis=1)
+    inverse = np.divide(1, norm, out=np.zeros_like(gain), where=norm > 0)
+    unit = direction * _column(inverse, dw.ndim)
+    dgain = _rows(dw * unit).sum(axis=1)
+    return _column(gain * inverse, dw.ndim) * (dw - unit * _column(dgain, dw.ndim)), dgain
+
+
+class WeightNorm(Weighted):
+    """Weight normalisation of a convolution or linear layer: w = g v / ||v||, trained in (g, v).
+
+    The wrapped layer's `weight` is the product w, the weight that is scored, masked and counted. A mask acts on v too:
+    v and w are zero at the same places, and a pruned weight stays zero under every update of (g, v).
+    """
+
+    def __init__(self, layer: Conv2d | Linear):
+        if not isinstance(layer, Conv2d | Linear):
+            raise TypeError(f"WeightNorm wraps a Conv2d or Linear layer, not {type(layer).__name__}")
+        self.layer = layer
+        self.bias = layer.bias
+        self.direction = Parameter(layer.weight.value.copy())
+        self.gain = Parameter(np.linalg.norm(_rows(layer.weight.value), axis=1))
+        if layer.weight.mask is not None:
+            self.set_mask(layer.weight.mask)
+
+    @property
+    def weight(self) -> Parameter:
+        """The weight w = g v / ||v||, up to date with (g, v)."""
+        self.layer.weight.value = weight_norm(self.direction.value, self.gain.value)
+        return self.layer.weight
+
+    def set_weight(self, value: np.ndarray) -> None:
+        """Make w equal to `value`: v = value, g = its norm per output unit."""
+        self.direction.value = value.astype(self.direction.value.dtype)
+        self.gain.value = np.linalg.norm(_rows(self.direction.value), axis=1)
+
+    def set_mask(self, mask: np.ndarray) -> None:
+        """Keep the weights where `mask` is True, each with the value it has."""
+        self.weight.set_mask(mask)
+        self.set_weight(self.layer.weight.value)
+        self.direction.set_mask(mask)
+
+    def forward(self, x, training=False):
+        self.layer.weight.value = weight_norm(self.direction.value, self.gain.value)
+        return self.layer.forward(x, training)
+
+    def set_gradients(self, dy):
+        self.layer.set_gradients(dy)
+        self.direction.grad, self.gain.grad = weight_norm_gradient(
+            self.layer.weight.grad, self.direction.value, self.gain.value
+        )
+
+    def input_gradient(self, dy):
+        return self.layer.input_gradient(dy)
+
+    def parameters(self):
+        return {"direction": self.direction, "gain": self.gain, "bias": self.bias}
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return self.layer.output_shape(shape)
+
+    def config(self):
+        return {"layer": self.layer}

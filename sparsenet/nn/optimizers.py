@@ -1,0 +1,141 @@
+"""Optimisers and learning-rate schedules.
+
+An optimiser is a set of numbers; what it remembers of a parameter lives in that parameter's `state`. Every update is
+masked: gradient, state and value of a pruned weight are zero after it, momentum and weight decay included.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ..checks import check_fraction, check_positive
+from .layer import Parameter
+
+Schedule = Callable[[float], float]
+
+
+class Optimizer(Protocol):
+    """What `fit` asks of an optimiser: a base learning rate and an in-place update of one parameter."""
+
+    lr: float
+
+    def update(self, parameter: Parameter, lr: float) -> None:
+        """Change the parameter in place, with learning rate `lr`."""
+
+
+def _decayed_gradient(parameter: Parameter, weight_decay: float) -> np.ndarray:
+    """g = dL/dtheta + weight_decay theta, zero where pruned."""
+    if parameter.mask is not None:
+        parameter.grad = parameter.grad * parameter.mask
+    if not weight_decay:
+        return parameter.grad
+    return parameter.grad + parameter.value.dtype.type(weight_decay) * parameter.value
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent with momentum, Nesterov's variant and (L2) weight decay.
+
+    Notes
+    -----
+    g = dL/dtheta + weight_decay theta
+    v <- momentum v + g
+    theta <- theta - lr v                     or, Nesterov,   theta <- theta - lr (g + momentum v)
+
+    v starts at 0, so the first step is plain gradient descent (Sutskever et al. 2013, in torch's form).
+    """
+
+    lr: float = 0.05
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+    def __post_init__(self):
+        check_positive("lr", self.lr)
+        check_fraction("momentum", self.momentum)
+        check_positive("weight_decay", self.weight_decay, zero=True)
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs momentum > 0")
+
+    def update(self, parameter: Parameter, lr: float) -> None:
+        real = parameter.value.dtype.type
+        step = gradient = _decayed_gradient(parameter, self.weight_decay)
+        if self.momentum:
+            velocity = parameter.state.setdefault("velocity", np.zeros_like(parameter.value))
+            velocity *= real(self.momentum)
+            velocity += gradient
+            step = gradient + real(self.momentum) * velocity if self.nesterov else velocity
+        parameter.value -= real(lr) * step
+        parameter.enforce_mask()
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma & Ba 2015, algorithm 1), with L2 weight decay added to the gradient.
+
+    Notes
+    -----
+    g = dL/dtheta + weight_decay theta
+    m <- beta1 m + (1 - beta1) g,        v <- beta2 v + (1 - beta2) g^2
+    theta <- theta - lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps),   t = 1, 2, ...
+    """
+
+    lr: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    def __post_init__(self):
+        check_positive("lr", self.lr)
+        check_fraction("beta1", self.beta1)
+        check_fraction("beta2", self.beta2)
+        check_positive("eps", self.eps)
+        check_positive("weight_decay", self.weight_decay, zero=True)
+
+    def update(self, parameter: Parameter, lr: float) -> None:
+        real = parameter.value.dtype.type
+        gradient = _decayed_gradient(parameter, self.weight_decay)
+        state = parameter.state
+        steps = state.setdefault("steps", np.zeros((), np.int64))
+        first = state.setdefault("first_moment", np.zeros_like(parameter.value))
+        second = state.setdefault("second_moment", np.zeros_like(parameter.value))
+        steps += 1
+        first += real(1 - self.beta1) * (gradient - first)
+        second += real(1 - self.beta2) * (gradient**2 - second)
+        unbiased = first / real(1 - self.beta1 ** int(steps))
+        parameter.value -= real(lr) * unbiased / (np.sqrt(second / real(1 - self.beta2 ** int(steps))) + real(self.eps))
+        parameter.enforce_mask()
+
+
+def constant(progress: float) -> float:
+    """Factor 1 on the learning rate, whatever the progress."""
+    return 1.0
+
+
+def cosine(progress: float) -> float:
+    """Factor (1 + cos(pi t)) / 2 at progress t in [0, 1]: from 1 down to 0 (Loshchilov & Hutter 2017)."""
+    return 0.5 * (1 + float(np.cos(np.pi * progress)))
+
+
+def linear_decay(progress: float) -> float:
+    """Factor 1 - t at progress t in [0, 1]."""
+    return 1.0 - progress
+
+
+def step_decay(factor: float = 0.1, at: tuple[float, ...] = (0.5, 0.75)) -> Schedule:
+    """Schedule that multiplies by `factor` at each progress named in `at`."""
+    return lambda progress: factor ** sum(progress >= point for point in at)
+
+
+def warmup(part: float, schedule: Schedule = cosine) -> Schedule:
+    """Schedule that rises linearly from 0 over the first `part` of training, then follows `schedule` over the rest.
+
+    Notes
+    -----
+    f(t) = t / part for t < part, else schedule((t - part) / (1 - part))
+    """
+    check_fraction("part", part)
+    return lambda t: t / part if t < part else schedule((t - part) / (1 - part))

@@ -1,0 +1,157 @@
+"""Training and evaluation: fit, predict, evaluate."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ..checks import check_count
+from ..kernels.threads import threads as use_threads
+from .layers import Dropout
+from .losses import accuracy, softmax_cross_entropy
+from .network import Network
+from .optimizers import SGD, Optimizer, Schedule, constant
+
+Model = Callable[[np.ndarray], np.ndarray]
+Loss = Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray]]
+Metric = Callable[[np.ndarray, np.ndarray], float]
+Data = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch of `fit` gave. Training figures are means over its batches, as they were while it ran."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    learning_rate: float
+    seconds: float
+
+
+class Evaluation(NamedTuple):
+    """Accuracy (or the metric given instead) and mean loss over a data set."""
+
+    accuracy: float
+    loss: float
+
+
+def check_data(name: str, data: Data) -> Data:
+    """Return (x, y) when they are two arrays of the same, positive number of samples."""
+    try:
+        x, y = data
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a pair (x, y) of arrays, for instance dataset.train") from None
+    if len(x) != len(y) or not len(x):
+        raise ValueError(f"{name} must have as many x as y, at least one, not {len(x)} and {len(y)}")
+    return x, y
+
+
+def batches(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Cut `order` into consecutive pieces of `batch_size`; the last one may be shorter."""
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def train_step(
+    network: Network, x: np.ndarray, y: np.ndarray, optimizer: Optimizer, lr: float, loss: Loss
+) -> tuple[float, np.ndarray]:
+    """One step on one batch: forward, loss, backward, masked update of every parameter. Returns (loss, output)."""
+    output = network.forward(x, training=True)
+    value, gradient = loss(output, y)
+    network.backward(gradient, to_input=False)
+    for parameter in network.parameters().values():
+        optimizer.update(parameter, lr)
+    return value, output
+
+
+def fit(
+    network: Network,
+    data: Data,
+    *,
+    epochs: int,
+    optimizer: Optimizer | None = None,
+    schedule: Schedule = constant,
+    batch_size: int = 64,
+    loss: Loss = softmax_cross_entropy,
+    metric: Metric = accuracy,
+    validation: Data | None = None,
+    seed: int | np.random.Generator = 0,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    threads: int | None = None,
+) -> list[Epoch]:
+    """Train the network in place.
+
+    Parameters
+    ----------
+    data, validation : (x, y)
+        `validation` is evaluated after each epoch, when given.
+    epochs : int
+        Passes over the data; 0 trains nothing.
+    optimizer : SGD, Adam or alike
+        SGD(0.05, momentum=0.9) unless given. Its state lives in the network: a further `fit` goes on with it.
+    schedule : function progress in [0, 1] -> factor on the learning rate
+    seed : int or Generator
+        Settles the order of the samples and every dropout mask.
+    on_epoch : function
+        Called with each `Epoch` as it ends.
+    threads : int, optional
+        Threads of the kernels (None: all available ones). The bits of the result do not depend on it.
+
+    Returns
+    -------
+    list of Epoch
+    """
+    x, y = check_data("data", data)
+    check_count("epochs", epochs, at_least=0)
+    check_count("batch_size", batch_size)
+    optimizer = optimizer or SGD(lr=0.05, momentum=0.9)
+    rng = np.random.default_rng(seed)
+    for layer in network.layers().values():
+        if isinstance(layer, Dropout):
+            layer.rng = np.random.default_rng(rng.integers(2**63))
+    steps, step, history = epochs * -(-len(x) // batch_size), 0, []
+    with use_threads(threads):
+        for epoch in range(1, epochs + 1):
+            start, losses, scores, lr = time.perf_counter(), 0.0, 0.0, 0.0
+            for batch in batches(rng.permutation(len(x)), batch_size):
+                lr = optimizer.lr * schedule(step / steps)
+                value, output = train_step(network, x[batch], y[batch], optimizer, lr, loss)
+                losses += value * len(batch) / len(x)
+                scores += metric(output, y[batch]) * len(batch) / len(x)
+                step += 1
+            if not np.isfinite(losses):
+                raise FloatingPointError(f"the loss became {losses} in epoch {epoch}: lower the learning rate")
+            seconds = time.perf_counter() - start
+            checked = evaluate(network, validation, loss=loss, metric=metric) if validation is not None else None
+            accuracy_, loss_ = checked or (None, None)
+            history.append(Epoch(epoch, losses, scores, loss_, accuracy_, lr, seconds))
+            if on_epoch:
+                on_epoch(history[-1])
+    return history
+
+
+def predict(model: Model, x: np.ndarray, *, batch_size: int = 256, threads: int | None = None) -> np.ndarray:
+    """Outputs of a network (or a compiled plan) for x, batch by batch."""
+    check_count("batch_size", batch_size)
+    with use_threads(threads):
+        pieces = [np.array(model(x[start : start + batch_size])) for start in range(0, len(x), batch_size)]
+    return np.concatenate(pieces) if pieces else model(x)
+
+
+def evaluate(
+    model: Model,
+    data: Data,
+    *,
+    loss: Loss = softmax_cross_entropy,
+    metric: Metric = accuracy,
+    batch_size: int = 256,
+    threads: int | None = None,
+) -> Evaluation:
+    """Accuracy and loss of a network (or a compiled plan) on (x, y), outside training."""
+    x, y = check_data("data", data)
+    output = predict(model, x, batch_size=batch_size, threads=threads)
+    return Evaluation(metric(output, y), loss(output, y)[0])

@@ -1,0 +1,243 @@
+"""The cycle: score -> mask -> retrain -> evaluate, round by round, with its stop rule.
+
+The one place where the pure half of pruning (scores, masks, schedules) meets the network.
+"""
+
+import inspect
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..checks import check_count, check_fraction, check_known
+from ..kernels.threads import threads as use_threads
+from ..nn.losses import accuracy, softmax_cross_entropy
+from ..nn.network import Network
+from ..nn.training import Data, Loss, Metric, batches, check_data, evaluate
+from .masks import Arrays
+from .scores import l1
+from .strategies import Strategy, proportional
+from .structures import extend_masks, output_layers
+
+Criterion = Callable[..., np.ndarray]
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round of pruning did.
+
+    Attributes
+    ----------
+    strength : float
+        What the schedule asked for: a sparsity (or the rate of `max_threshold`).
+    sparsity, layer_sparsity
+        Fraction of the prunable weights that is gone, in all and by layer.
+    accuracy_before, accuracy, loss
+        On the validation data: after masking, and after retraining.
+    parameters_kept : int
+        Weights that the masks keep, with all other parameters not masked.
+    accepted : bool
+        False where the stop rule refused the round and the network was rolled back.
+    """
+
+    round: int
+    strength: float
+    sparsity: float
+    layer_sparsity: dict[str, float]
+    accuracy_before: float
+    accuracy: float
+    loss: float
+    parameters_kept: int
+    macs_kept: int
+    accepted: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PruneHistory:
+    """All rounds, the accuracy and loss before the first, and why it stopped."""
+
+    baseline_accuracy: float
+    baseline_loss: float
+    rounds: tuple[Round, ...]
+    stopped: str
+
+    @property
+    def last_good(self) -> Round | None:
+        """The round whose network was kept; None where none was accepted."""
+        return next((round_ for round_ in reversed(self.rounds) if round_.accepted), None)
+
+
+def score(
+    network: Network,
+    criterion: Criterion,
+    data: Data | None = None,
+    *,
+    loss: Loss = softmax_cross_entropy,
+    batch_size: int = 256,
+    max_batches: int | None = 16,
+    seed: int | np.random.Generator = 0,
+    threads: int | None = None,
+) -> Arrays:
+    """Importance of every prunable weight, by layer name.
+
+    Parameters
+    ----------
+    criterion : function
+        Its arguments say what it gets: `weight`, `gradient`, `rng` (see `scores`). One that asks for the gradient is
+        averaged over batches of `data`: I = mean over b of criterion(theta, dL_b/dtheta).
+    data : (x, y)
+        Needed by criteria of the gradient. The network is not trained: statistics and dropout are as in evaluation.
+    max_batches : int or None
+        How many batches, drawn without replacement (None: all).
+    """
+    needs = set(inspect.signature(criterion).parameters)
+    check_known("arguments of the criterion", needs, ("weight", "gradient", "rng"))
+    rng = np.random.default_rng(seed)
+    if "gradient" not in needs:
+        weights = network.weights()
+        return {n: _apply(criterion, needs, weight=w.value, rng=rng) for n, w in weights.items()}
+    if data is None:
+        raise ValueError(f"criterion {criterion.__name__!r} needs data: it scores by the gradient of the loss")
+    x, y = check_data("data", data)
+    picks = batches(rng.permutation(len(x)), check_count("batch_size", batch_size))
+    picks = picks if max_batches is None else picks[: check_count("max_batches", max_batches)]
+    totals = {}
+    with use_threads(threads):
+        for pick in picks:
+            network.backward(loss(network.forward(x[pick]), y[pick])[1], to_input=False)
+            for name, weight in network.weights().items():
+                part = _apply(criterion, needs, weight=weight.value, gradient=weight.grad, rng=rng)
+                totals[name] = totals[name] + part if name in totals else part
+    return {name: total / len(picks) for name, total in totals.items()}
+
+
+def _apply(criterion: Criterion, needs: Collection[str], **offered) -> np.ndarray:
+    return criterion(**{name: value for name, value in offered.items() if name in needs})
+
+
+def prune(
+    network: Network,
+    scores: Mapping[str, np.ndarray],
+    strategy: Strategy,
+    strength: float,
+    *,
+    exclude: Collection[str] = (),
+    overrides: Mapping[str, float] | None = None,
+    factor: float = 0.0,
+) -> Arrays:
+    """Score -> mask: apply the strategy's masks to the network in place and return them.
+
+    Whole filters and neurons take what belongs to them along (bias, batch normalisation, the next layer's columns); the
+    output layer's neurons are the classes and are left out. `factor` in [0, 1) reduces the losing weights instead of
+    deleting them (0 deletes).
+    """
+    structured = strategy.granularity.axis is not None
+    names = network.weights()
+    check_known("exclude", exclude, names)
+    check_known("overrides", overrides or {}, names)
+    left_out = set(exclude) | (output_layers(network) if structured else set())
+    masks = strategy(scores, strength, current=network.masks(), exclude=left_out, overrides=overrides)
+    network.apply_masks(masks, factor=factor)
+    if structured and not factor:
+        extend_masks(network)
+    return masks
+
+
+def kept_parameters(network: Network) -> int:
+    """Number of parameters that no mask removes."""
+    return sum(p.value.size if p.mask is None else int(p.mask.sum()) for p in network.parameters().values())
+
+
+def kept_macs(network: Network, input_shape: tuple[int, ...]) -> int:
+    """Multiply-adds of one sample with the weights that are kept: nonzeros x output positions, over all layers."""
+    shapes = network.shapes(input_shape)
+    return sum(int(mask.sum()) * int(np.prod(shapes[name][1:])) for name, mask in network.masks().items())
+
+
+def iterative_prune(
+    network: Network,
+    data: Data,
+    *,
+    schedule: Sequence[float],
+    retrain: Callable[[Network], object],
+    criterion: Criterion = l1,
+    strategy: Strategy = proportional,
+    validation: Data | None = None,
+    max_drop: float | None = None,
+    target: float | None = None,
+    exclude: Collection[str] = (),
+    overrides: Mapping[str, float] | None = None,
+    factor: float = 0.0,
+    loss: Loss = softmax_cross_entropy,
+    metric: Metric = accuracy,
+    seed: int | np.random.Generator = 0,
+    on_round: Callable[[Round], None] | None = None,
+    threads: int | None = None,
+) -> PruneHistory:
+    """Prune the network in place, round by round, while it pays.
+
+    Each round is `score`, `prune`, `retrain(network)`, `evaluate`; written out by hand the four calls give the same
+    bits.
+
+    Parameters
+    ----------
+    data, validation : (x, y)
+        Scores come from `data`; accuracy is judged on `validation` (`data` when not given).
+    schedule : list of float
+        Strength of each round, for instance `schedules.cubic(5, 0.95)`.
+    retrain : function
+        Trains the survivors in place: `lambda net: fit(net, data, epochs=2, ...)`.
+    max_drop : float, optional
+        A round whose accuracy falls by more than this below the unpruned network's is refused: the network is rolled
+        back to the last good one and the cycle stops.
+    target : float, optional
+        Stop once the achieved sparsity has reached it.
+    factor : float in [0, 1)
+        Reduce the losing weights by it instead of deleting them.
+
+    Returns
+    -------
+    PruneHistory
+    """
+    check_data("data", data)
+    if max_drop is not None:
+        check_fraction("max_drop", max_drop, closed=True)
+    validation = data if validation is None else validation
+    judge = {"loss": loss, "metric": metric, "threads": threads}
+    baseline = evaluate(network, validation, **judge)
+    rounds, stopped = [], "no more rounds"
+    for number, strength in enumerate(schedule, 1):
+        start, good = time.perf_counter(), network.copy()
+        scores = score(network, criterion, data, loss=loss, seed=seed, threads=threads)
+        prune(network, scores, strategy, strength, exclude=exclude, overrides=overrides, factor=factor)
+        before = evaluate(network, validation, **judge)
+        retrain(network)
+        after = evaluate(network, validation, **judge)
+        accepted = max_drop is None or after.accuracy >= baseline.accuracy - max_drop
+        rounds.append(
+            Round(
+                round=number,
+                strength=float(strength),
+                sparsity=network.sparsity(),
+                layer_sparsity={name: 1 - float(mask.mean()) for name, mask in network.masks().items()},
+                accuracy_before=before.accuracy,
+                accuracy=after.accuracy,
+                loss=after.loss,
+                parameters_kept=kept_parameters(network),
+                macs_kept=kept_macs(network, data[0].shape[1:]),
+                accepted=accepted,
+                seconds=time.perf_counter() - start,
+            )
+        )
+        if on_round:
+            on_round(rounds[-1])
+        if not accepted:
+            network.restore(good)
+            stopped = f"accuracy fell by more than {max_drop:g}: rolled back to the last good network"
+            break
+        if target is not None and network.sparsity() >= target:
+            stopped = "target reached"
+            break
+    return PruneHistory(baseline.accuracy, baseline.loss, tuple(rounds), stopped)

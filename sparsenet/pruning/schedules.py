@@ -1,0 +1,59 @@
+"""Schedules: the sparsity to reach in each round, a list; the last entry is exactly `final`."""
+
+from ..checks import check_count, check_fraction
+
+
+def _check(rounds: int, final: float, initial: float) -> None:
+    check_count("rounds", rounds)
+    check_fraction("final", final)
+    check_fraction("initial", initial)
+    if initial > final:
+        raise ValueError(f"initial ({initial}) must not exceed final ({final})")
+
+
+def one_shot(rounds: int = 1, final: float = 0.9, initial: float = 0.0) -> list[float]:
+    """The final sparsity in one step; with more rounds, the rest of them retrains only.
+
+    Notes
+    -----
+    s_t = s_f,  t = 1 ... T
+    """
+    _check(rounds, final, initial)
+    return [float(final)] * rounds
+
+
+def linear(rounds: int, final: float, initial: float = 0.0) -> list[float]:
+    """Equal steps of the total.
+
+    Notes
+    -----
+    s_t = s_i + (s_f - s_i) t / T,  t = 1 ... T
+    """
+    _check(rounds, final, initial)
+    return [initial + (final - initial) * t / rounds for t in range(1, rounds)] + [float(final)]
+
+
+def cubic(rounds: int, final: float, initial: float = 0.0) -> list[float]:
+    """Large steps first, small ones as the network gets thin.
+
+    Notes
+    -----
+    s_t = s_f + (s_i - s_f) (1 - t/T)^3,  t = 1 ... T   (Zhu & Gupta 2017, eq. 1)
+    """
+    _check(rounds, final, initial)
+    return [final + (initial - final) * (1 - t / rounds) ** 3 for t in range(1, rounds)] + [float(final)]
+
+
+def geometric(rounds: int, final: float, initial: float = 0.0) -> list[float]:
+    """The same fraction of what remains each round (Frankle & Carbin 2019).
+
+    Notes
+    -----
+    1 - s_t = (1 - s_i) ((1 - s_f) / (1 - s_i))^(t/T),  t = 1 ... T
+    """
+    _check(rounds, final, initial)
+    ratio = (1 - final) / (1 - initial)
+    return [1 - (1 - initial) * ratio ** (t / rounds) for t in range(1, rounds)] + [float(final)]
+
+
+SCHEDULES = {"one-shot": one_shot, "linear": linear, "cubic": cubic, "geometric": geometric}

@@ -1,0 +1,63 @@
+"""Structural pruning: masked units are removed, and what remains is a smaller dense network with the same outputs."""
+
+import numpy as np
+
+from ..nn.layers import Conv2d, Weighted
+from ..nn.network import Network
+from ..nn.normalization import BatchNorm, WeightNorm
+from .structures import find_couplings, silent_units
+
+
+def remove_pruned_structures(network: Network) -> Network:
+    """A smaller dense network with the same outputs: filters, channels and neurons that contribute nothing are gone.
+
+    A unit goes when it emits exactly 0 (its weights are masked, and its bias, or the scale and shift of the batch
+    normalisation behind it, are 0) or when every weight that reads it is masked. With it go its row, bias, running
+    statistics, optimiser state, and the next layer's columns. Masks of what remains are kept. At least one unit per
+    layer stays. A weight-pruned network mostly has no such units: then the copy is as large as the original.
+    """
+    small = network.copy()
+    removed = True
+    while removed:  # a removed unit may have been the last reader of one before it
+        removed = False
+        for coupling in find_couplings(small):
+            if not coupling.consumers:
+                continue
+            keep = np.flatnonzero(~silent_units(small, coupling))
+            keep = keep if keep.size else np.array([0])
+            units = len(small[coupling.producer].weight.value)
+            if keep.size == units:
+                continue
+            removed = True
+            _select_outputs(small[coupling.producer], keep)
+            for name in coupling.norms:
+                _select_channels(small[name], keep)
+            for name, per_unit in coupling.consumers.items():
+                columns = (keep[:, None] * per_unit + np.arange(per_unit)).reshape(-1)
+                _select_weight(small[name], columns, axis=1)
+    return small
+
+
+def _select_outputs(layer: Weighted, keep: np.ndarray) -> None:
+    layer.bias = layer.bias.select(keep, 0)
+    if isinstance(layer, WeightNorm):
+        layer.layer.bias = layer.bias
+        layer.gain = layer.gain.select(keep, 0)
+    _select_weight(layer, keep, axis=0)
+
+
+def _select_weight(layer: Weighted, keep: np.ndarray, axis: int) -> None:
+    """Cut the weight along `axis`, and the numbers that describe it."""
+    plain = layer.layer if isinstance(layer, WeightNorm) else layer
+    plain.weight = layer.weight.select(keep, axis)
+    units = ("out_channels", "in_channels") if isinstance(plain, Conv2d) else ("out_features", "in_features")
+    setattr(plain, units[axis], int(keep.size))
+    if isinstance(layer, WeightNorm):
+        layer.direction = layer.direction.select(keep, axis)
+        layer.set_weight(plain.weight.value)
+
+
+def _select_channels(layer: BatchNorm, keep: np.ndarray) -> None:
+    layer.channels = int(keep.size)
+    layer.gamma, layer.beta = layer.gamma.select(keep, 0), layer.beta.select(keep, 0)
+    layer.running_mean, layer.running_var = layer.running_mean[keep].copy(), layer.running_var[keep].copy()
