@@ -81,7 +81,7 @@ def _find(name: str, file: str, folder: str | Path | None) -> Path | None:
 
 
 def _read(path: Path, file: str, md5: str | None) -> np.ndarray:
-    """The array in an IDX file, checked: its checksum where one is known, and in any case what an MNIST file must be."""
+    """The array in an IDX file, checked: what an MNIST file must be, and its checksum where one is known."""
     try:
         content = path.read_bytes()
         content = gzip.decompress(content) if path.suffix == ".gz" else content

@@ -1,9 +1,9 @@
 """Sparse weights times dense inputs as plain loops over compressed sparse rows (CSR).
 
 A row of the CSR matrix is an output unit, a column an input (c, i, j) of its window. One nonzero is one multiply-add of
-a weight with a shifted piece of the input (direct sparse convolution, Park et al., ICLR 2017): no columns are built, and
-a pruned weight costs nothing at all. It contributes nothing, not 0 * x: NaN and infinity reach an output only through a
-kept weight.
+a weight with a shifted piece of the input (direct sparse convolution, Park et al., ICLR 2017): no columns are built,
+and a pruned weight costs nothing at all. It contributes nothing, not 0 * x: NaN and infinity reach an output only
+through a kept weight.
 """
 
 import numpy as np

@@ -44,7 +44,7 @@ class Costs:
 
     @property
     def theoretical_speedup(self) -> float:
-        """macs / macs_kept: what the arithmetic alone would give; infinite for an empty layer, NaN without arithmetic."""
+        """macs / macs_kept: what the arithmetic alone would give (infinite for an empty layer, NaN for none)."""
         return self.macs / self.macs_kept if self.macs_kept else float("inf") if self.macs else float("nan")
 
     def speedup(self, form: str = "sparse") -> float:

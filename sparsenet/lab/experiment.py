@@ -65,8 +65,8 @@ class Narrator:
         def tell(r: Round) -> None:
             self.line(
                 f"round {r.round}/{experiment.rounds}: {100 * r.sparsity:.1f} % of the weights gone, "
-                f"validation accuracy {100 * r.accuracy_before:.2f} % masked, {100 * r.accuracy:.2f} % retrained, {r.seconds:.1f} s"
-                + ("" if r.accepted else " - too low")
+                f"validation accuracy {100 * r.accuracy_before:.2f} % masked, {100 * r.accuracy:.2f} % retrained, "
+                f"{r.seconds:.1f} s" + ("" if r.accepted else " - too low")
             )
 
         return tell

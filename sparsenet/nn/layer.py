@@ -107,7 +107,7 @@ class Layer:
 
 
 def he_normal(shape: Shape, rng: np.random.Generator) -> np.ndarray:
-    """Draw w ~ N(0, 2 / fan_in), fan_in = inputs of an output unit (He et al. 2015, eq. 10): for layers before a ReLU."""
+    """Draw w ~ N(0, 2 / fan_in), fan_in = inputs of an output unit (He et al. 2015, eq. 10); for use before a ReLU."""
     return (rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))).astype(np.float32)
 
 

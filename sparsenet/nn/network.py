@@ -62,7 +62,7 @@ class Network:
         return [node for node in self.nodes if name in node.inputs]
 
     def shapes(self, input_shape: Shape) -> dict[str, Shape]:
-        """Output shape of every layer, without the sample axis, for inputs of `input_shape`; an error where it cannot be."""
+        """Output shape of every layer, without the sample axis, for inputs of `input_shape`; an error where none is."""
         shapes = {INPUT: tuple(input_shape)}
         for node in self.nodes:
             try:
