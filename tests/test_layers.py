@@ -1,0 +1,193 @@
+"""Each layer: central differences in float64, literals, torch where it is installed."""
+
+import numpy as np
+import pytest
+from helpers import away_from_ties, check_gradients, in_float64
+
+import sparsenet as sn
+from sparsenet.nn.layer import glorot_uniform, he_normal
+from sparsenet.nn.normalization import weight_norm, weight_norm_gradient
+
+LAYERS = {
+    "conv": (lambda: sn.Conv2d(2, 3, 3, padding=1), (2, 2, 5, 4)),
+    "conv stride 2, kernel 2x3": (lambda: sn.Conv2d(2, 3, (2, 3), stride=(2, 1), padding=(0, 2)), (2, 2, 5, 4)),
+    "linear": (lambda: sn.Linear(4, 3), (5, 4)),
+    "relu": (sn.ReLU, (3, 4, 2, 2)),
+    "max pool": (lambda: sn.MaxPool2d(2), (2, 2, 4, 6)),
+    "max pool, odd image": (lambda: sn.MaxPool2d(2), (2, 2, 5, 7)),
+    "max pool 3, stride 2, padding 1": (lambda: sn.MaxPool2d(3, 2, 1), (2, 2, 5, 6)),
+    "average pool": (lambda: sn.AvgPool2d(2), (2, 2, 5, 4)),
+    "average pool 3, stride 1, padding 1": (lambda: sn.AvgPool2d(3, 1, 1), (2, 2, 4, 4)),
+    "global average pool": (sn.GlobalAvgPool2d, (2, 3, 4, 5)),
+    "batch norm, images": (lambda: sn.BatchNorm(3), (4, 3, 2, 3)),
+    "batch norm, features": (lambda: sn.BatchNorm(3), (6, 3)),
+    "flatten": (sn.Flatten, (2, 3, 2, 2)),
+    "dropout": (lambda: sn.Dropout(0.4), (4, 5)),
+    "weight norm, conv": (lambda: sn.WeightNorm(sn.Conv2d(2, 3, 3)), (2, 2, 4, 4)),
+    "weight norm, linear": (lambda: sn.WeightNorm(sn.Linear(4, 3)), (5, 4)),
+}
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", LAYERS)
+def test_gradients_by_central_differences(rng, name, training):
+    if name == "dropout" and training:
+        pytest.skip("draws a new mask at every forward; see test_dropout")
+    build, shape = LAYERS[name]
+    layer = in_float64(build())
+    for parameter in layer.parameters().values():
+        parameter.value += rng.uniform(-0.5, 0.5, parameter.value.shape)
+    x = away_from_ties(rng, shape) if name in ("relu",) or "max" in name else rng.standard_normal(shape)
+    if isinstance(layer, sn.BatchNorm):
+        layer.running_var += 0.5
+        layer.momentum = 0.0  # the statistics must not move between the evaluations of the difference
+    check_gradients(layer, x, rng, training=training)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_output_shape_is_the_shape_of_the_output(rng, name):
+    build, shape = LAYERS[name]
+    layer = build()
+    y = layer.forward(rng.standard_normal(shape).astype(np.float32))
+    assert layer.output_shape(shape[1:]) == y.shape[1:]
+    assert y.dtype == np.float32
+
+
+def torch_twin(name):
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+    return {
+        "conv": lambda: nn.Conv2d(2, 3, 3, padding=1),
+        "conv stride 2, kernel 2x3": lambda: nn.Conv2d(2, 3, (2, 3), stride=(2, 1), padding=(0, 2)),
+        "linear": lambda: nn.Linear(4, 3),
+        "relu": nn.ReLU,
+        "max pool": lambda: nn.MaxPool2d(2),
+        "max pool, odd image": lambda: nn.MaxPool2d(2),
+        "max pool 3, stride 2, padding 1": lambda: nn.MaxPool2d(3, 2, 1),
+        "average pool": lambda: nn.AvgPool2d(2),
+        "average pool 3, stride 1, padding 1": lambda: nn.AvgPool2d(3, 1, 1),
+        "batch norm, images": lambda: nn.BatchNorm2d(3),
+        "batch norm, features": lambda: nn.BatchNorm1d(3),
+    }[name]().double()
+
+
+@pytest.mark.parametrize("name", [n for n in LAYERS if not any(w in n for w in ("global", "flat", "drop", "weight"))])
+def test_forward_and_backward_are_torchs(rng, name):
+    twin = torch_twin(name)
+    import torch
+
+    build, shape = LAYERS[name]
+    layer = in_float64(build())
+    names = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
+    for key, parameter in layer.parameters().items():
+        parameter.value[...] = rng.standard_normal(parameter.value.shape)
+        getattr(twin, names[key]).data = torch.from_numpy(parameter.value.copy())
+    x = rng.standard_normal(shape)
+    tx = torch.from_numpy(x).requires_grad_()
+    ty, y = twin(tx), layer.forward(x, training=True)
+    dy = rng.standard_normal(y.shape)
+    ty.backward(torch.from_numpy(dy))
+    np.testing.assert_allclose(y, ty.detach().numpy(), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(layer.backward(dy), tx.grad.numpy(), rtol=1e-8, atol=1e-10)
+    for key, parameter in layer.parameters().items():
+        np.testing.assert_allclose(parameter.grad, getattr(twin, names[key]).grad.numpy(), rtol=1e-8, atol=1e-10)
+    for key, buffer in layer.buffers().items():
+        np.testing.assert_allclose(buffer, getattr(twin, key).numpy(), rtol=1e-9)
+
+
+def test_batch_norm_by_hand():
+    layer = sn.BatchNorm(1, eps=1.0, momentum=0.5)
+    layer.gamma.value[:], layer.beta.value[:] = 2, 1
+    x = np.array([[0.0], [2.0], [4.0], [2.0]], np.float32)  # mean 2, variance 2
+    y = layer.forward(x, training=True)
+    np.testing.assert_allclose(y[:, 0], 1 + 2 * np.array([-2, 0, 2, 0]) / np.sqrt(3), rtol=1e-6)
+    assert layer.running_mean[0] == 1.0  # half way from 0 to 2
+    np.testing.assert_allclose(layer.running_var[0], (1 + 8 / 3) / 2, rtol=1e-6)  # the unbiased variance is 8 / 3
+    scale, shift = layer.affine()
+    np.testing.assert_allclose(layer.forward(x)[:, 0], scale[0] * x[:, 0] + shift[0], rtol=1e-6)
+
+
+def test_batch_norm_refuses_a_single_value():
+    with pytest.raises(ValueError, match="at least two"):
+        sn.BatchNorm(2).forward(np.ones((1, 2), np.float32), training=True)
+
+
+def test_dropout(rng):
+    layer = sn.Dropout(0.25, seed=3)
+    x = np.ones((400, 100), np.float32)
+    assert layer.forward(x) is x
+    y = layer.forward(x, training=True)
+    assert set(np.unique(y)) == {np.float32(0), np.float32(1 / 0.75)}
+    assert abs((y == 0).mean() - 0.25) < 0.01
+    dy = rng.standard_normal(x.shape).astype(np.float32)
+    np.testing.assert_array_equal(layer.backward(dy), dy * y)
+    with pytest.raises(ValueError, match="rate"):
+        sn.Dropout(1.0)
+
+
+def test_max_pool_gives_the_gradient_to_the_first_of_equals():
+    for window, shape in ((2, (1, 1, 2, 2)), (3, (1, 1, 3, 3))):
+        layer = sn.MaxPool2d(window)
+        x = np.zeros(shape, np.float32)
+        layer.forward(x)
+        dx = layer.backward(np.full((1, 1, 1, 1), 5, np.float32))
+        assert dx.ravel().tolist() == [5] + [0] * (x.size - 1)
+
+
+def test_nan_and_infinity_pass_through(rng):
+    for build in (sn.ReLU, lambda: sn.MaxPool2d(2), lambda: sn.MaxPool2d(3, 1, 1), lambda: sn.Conv2d(1, 1, 3, padding=1)):
+        x = rng.standard_normal((1, 1, 4, 4)).astype(np.float32)
+        x[0, 0, 1, 1] = np.nan
+        assert np.isnan(build().forward(x)).any()
+
+
+def test_weight_norm_formula(rng):
+    direction, gain = rng.standard_normal((3, 2, 2, 2)), rng.standard_normal(3)
+    weight = weight_norm(direction, gain)
+    np.testing.assert_allclose(np.linalg.norm(weight.reshape(3, -1), axis=1), np.abs(gain))
+    np.testing.assert_allclose(weight, weight_norm(7 * direction, gain))  # the length of v does not matter
+    by_hand = weight_norm(np.array([[3.0, 4.0]]), np.array([10.0]))
+    assert by_hand.tolist() == [[6.0, 8.0]]
+    dv, dg = weight_norm_gradient(np.array([[1.0, 0.0]]), np.array([[3.0, 4.0]]), np.array([10.0]))
+    np.testing.assert_allclose(dg, [0.6])
+    np.testing.assert_allclose(dv, [[10 / 5 * (1 - 0.36), 10 / 5 * (-0.48)]])
+    assert not weight_norm(np.zeros((1, 3)), np.ones(1)).any()
+
+
+def test_a_mask_on_a_normalised_weight_leaves_the_others_as_they_are(rng):
+    layer = sn.WeightNorm(sn.Linear(6, 4, seed=2))
+    layer.gain.value *= 3
+    before, mask = layer.weight.value.copy(), rng.random((4, 6)) < 0.5
+    mask[1] = False
+    layer.set_mask(mask)
+    np.testing.assert_allclose(layer.weight.value, before * mask, rtol=1e-6)
+    assert not layer.direction.value[~mask].any()
+
+
+def test_initialisation_has_the_stated_variance():
+    rng = np.random.default_rng(0)
+    he = he_normal((64, 32, 3, 3), rng)
+    assert abs(he.std() / np.sqrt(2 / (32 * 9)) - 1) < 0.02
+    glorot = glorot_uniform((64, 32, 3, 3), rng)
+    bound = np.sqrt(6 / (9 * (32 + 64)))
+    assert np.abs(glorot).max() <= bound
+    assert abs(glorot.std() / (bound / np.sqrt(3)) - 1) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "message"),
+    [
+        (lambda: sn.Conv2d(0, 1, 3), ValueError, "in_channels must be at least 1, not 0"),
+        (lambda: sn.Conv2d(1, 1, 0), ValueError, "kernel_size"),
+        (lambda: sn.Conv2d(1, 1, 3, stride=0), ValueError, "stride"),
+        (lambda: sn.Conv2d(1, 1, 3, padding=-1), ValueError, "padding"),
+        (lambda: sn.Conv2d(1, 1, (3, 3, 3)), ValueError, "pair"),
+        (lambda: sn.Linear(2.5, 1), TypeError, "in_features must be an integer"),
+        (lambda: sn.MaxPool2d(2, padding=2), ValueError, "at most half"),
+        (lambda: sn.BatchNorm(3, eps=-1), ValueError, "eps"),
+        (lambda: sn.WeightNorm(sn.ReLU()), TypeError, "Conv2d or Linear"),
+    ],
+)
+def test_bad_arguments_are_named(build, error, message):
+    with pytest.raises(error, match=message):
+        build()

@@ -1,0 +1,185 @@
+"""Masks and strategies: exact counts, the tie rule, floors, overrides, monotony, the article's rules and example."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import sparsenet as sn
+from sparsenet.pruning.masks import Channel, Filter, Weight, mask_below_maximum, spread_over_weights, sum_over_structures
+
+GRANULARITIES = (Weight(), Filter(), Channel())
+
+
+def some_scores(rng, ties=False):
+    draw = (lambda shape: rng.integers(0, 4, shape).astype(float)) if ties else rng.random
+    return {"a": draw((4, 3, 2, 2)), "b": draw((6, 4)), "c": draw((5, 6))}
+
+
+def pruned_units(mask, granularity):
+    return int((sum_over_structures(mask, granularity) == 0).sum())
+
+
+@given(
+    sparsity=st.floats(0, 0.99),
+    granularity=st.sampled_from(GRANULARITIES),
+    scope=st.sampled_from(["layer", "global"]),
+    ties=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_counts_are_exact_and_only_the_lowest_go(sparsity, granularity, scope, ties, seed):
+    scores = some_scores(np.random.default_rng(seed), ties)
+    masks = sn.make_masks(scores, sparsity, granularity=granularity, scope=scope, keep_at_least=0)
+    units = {name: sum_over_structures(array, granularity) for name, array in scores.items()}
+    pools = [[name] for name in scores] if scope == "layer" else [list(scores)]
+    for pool in pools:
+        values = np.concatenate([units[name] for name in pool])
+        kept = np.concatenate([sum_over_structures(masks[name], granularity) > 0 for name in pool])
+        assert (~kept).sum() == round(sparsity * values.size)
+        if kept.any() and not kept.all():
+            assert values[~kept].max() <= values[kept].min()
+            tied = np.flatnonzero(values == values[kept].min())
+            assert not np.any(np.diff(kept[tied].astype(int)) < 0)  # of equal scores the lower index goes first
+    for name in scores:  # whole units only
+        kept = sum_over_structures(masks[name], granularity) > 0
+        assert np.array_equal(masks[name], spread_over_weights(kept, masks[name].shape, granularity))
+
+
+@given(
+    first=st.floats(0, 0.95),
+    second=st.floats(0, 0.95),
+    scope=st.sampled_from(["layer", "global"]),
+    granularity=st.sampled_from(GRANULARITIES),
+    seed=st.integers(0, 99),
+)
+def test_what_is_pruned_stays_pruned_and_counts(first, second, scope, granularity, seed):
+    rng = np.random.default_rng(seed)
+    options = {"scope": scope, "granularity": granularity, "keep_at_least": 0}
+    current = sn.make_masks(some_scores(rng), first, **options)
+    masks = sn.make_masks(some_scores(rng), second, current=current, **options)
+    for name, mask in masks.items():
+        assert not (mask & ~current[name]).any()
+    units = sum(sum_over_structures(mask, granularity).size for mask in masks.values())
+    if scope == "global":
+        gone = sum(pruned_units(mask, granularity) for mask in masks.values())
+        assert gone == max(round(first * units), round(second * units))
+
+
+def test_half_even_rounding_and_ties_by_hand():
+    scores = {"a": np.array([[1.0, 1.0, 1.0, 1.0, 1.0]])}
+    assert sn.make_masks(scores, 0.5)["a"].tolist() == [[False, False, True, True, True]]  # round(2.5) = 2
+    assert sn.make_masks(scores, 0.3)["a"].tolist() == [[False, False, True, True, True]]  # round(1.5) = 2
+    two = {"a": np.array([[3.0, 1.0]]), "b": np.array([[1.0, 2.0, 1.0]])}
+    masks = sn.make_masks(two, 0.4, scope="global")
+    assert masks["a"].tolist() == [[True, False]]
+    assert masks["b"].tolist() == [[False, True, True]]
+
+
+def test_every_layer_keeps_a_unit_unless_asked_otherwise():
+    scores = {"weak": np.array([[0.1, 0.2]]), "strong": np.array([[5.0, 6.0, 7.0, 8.0]])}
+    masks = sn.make_masks(scores, 0.5)
+    assert masks["weak"].tolist() == [[False, True]]  # three go: 0.1, 5 and 6; 0.2 is the layer's last
+    assert masks["strong"].tolist() == [[False, False, True, True]]
+    assert not sn.make_masks(scores, 0.5, keep_at_least=0)["weak"].any()
+    almost = sn.make_masks(scores, 0.99)
+    assert [int(m.sum()) for m in almost.values()] == [1, 1]
+
+
+def test_layerwise_is_a_threshold_at_the_layers_quantile(rng):
+    scores = some_scores(rng)
+    for name, mask in sn.strategies.layerwise(scores, 0.6).items():
+        flat = np.sort(scores[name].ravel())
+        threshold = flat[round(0.6 * flat.size)]
+        assert np.array_equal(mask, scores[name] >= threshold)  # theta = 0 if I < tau
+
+
+def test_proportional_is_one_threshold_for_all(rng):
+    scores = some_scores(rng)
+    everything = np.sort(np.concatenate([array.ravel() for array in scores.values()]))
+    threshold = everything[round(0.7 * everything.size)]
+    for name, mask in sn.strategies.proportional(scores, 0.7).items():
+        assert np.array_equal(mask, scores[name] >= threshold)
+
+
+def test_channelwise_takes_whole_filters(rng):
+    scores = some_scores(rng)
+    for name, mask in sn.strategies.channelwise(scores, 0.5).items():
+        norms = scores[name].reshape(len(mask), -1).sum(axis=1)
+        gone = np.argsort(norms)[: round(0.5 * len(mask))]
+        assert np.array_equal(np.flatnonzero(~mask.reshape(len(mask), -1).any(axis=1)), np.sort(gone))
+        assert mask.sum() == mask[0].size * (len(mask) - len(gone))
+
+
+def test_max_threshold_by_hand_and_on_bell_shaped_weights(rng):
+    masks = mask_below_maximum({"a": np.array([[10.0, 2.0, 1.9], [0.0, 5.0, 2.1]])}, 0.2)
+    assert masks["a"].tolist() == [[True, True, False], [False, True, True]]
+    bell = {"w": np.abs(rng.standard_normal((300, 300)))}
+    gone = 1 - sn.strategies.max_threshold(bell, 0.2)["w"].mean()
+    assert gone > 0.5  # "20 %" removes most of a bell-shaped layer
+    current = {"a": np.array([[False, True, True], [True, True, True]])}
+    assert not mask_below_maximum({"a": np.full((2, 3), 1.0)}, 0.5, current=current)["a"][0, 0]
+
+
+def test_exclude_and_overrides(rng):
+    scores = some_scores(rng)
+    masks = sn.make_masks(scores, 0.5, scope="global", exclude=["a"], overrides={"b": 0.25})
+    assert masks["a"].all()
+    assert (~masks["b"]).sum() == 6
+    assert (~masks["c"]).sum() == 15
+    masks = mask_below_maximum(scores, 0.9, exclude=["c"], overrides={"a": 0.0})
+    assert masks["a"].all()
+    assert masks["c"].all()
+    assert not masks["b"].all()
+
+
+@pytest.mark.parametrize("strategy", sn.strategies.STRATEGIES.values(), ids=sn.strategies.STRATEGIES)
+def test_unknown_names_and_bad_numbers_are_errors(rng, strategy):
+    scores = some_scores(rng)
+    with pytest.raises(ValueError, match="exclude names 'nope'; the layers are 'a', 'b', 'c'"):
+        strategy(scores, 0.5, exclude=["nope"])
+    with pytest.raises(ValueError, match="overrides names 'nope'"):
+        strategy(scores, 0.5, overrides={"nope": 0.1})
+    for bad in (1.0, -0.1, float("nan")):
+        with pytest.raises(ValueError, match=r"(sparsity|rate) must be in \[0, 1\)"):
+            strategy(scores, bad)
+    with pytest.raises(TypeError, match="must be a number"):
+        strategy(scores, "half")
+    with pytest.raises(ValueError, match="scores of 'a' hold NaN"):
+        strategy(scores | {"a": np.full((2, 2), np.nan)}, 0.5)
+    with pytest.raises(ValueError, match="at least one layer"):
+        strategy({}, 0.5)
+    with pytest.raises(ValueError, match="current mask of 'a'"):
+        strategy(scores, 0.5, current={"a": np.ones((1, 1), bool)})
+    with pytest.raises(ValueError, match="scope"):
+        sn.make_masks(scores, 0.5, scope="model")
+
+
+# The article's section 4.3: a hidden layer of five neurons with L1 importances (3, 2, 1, 0, 4).
+IMPORTANCE = np.array([3.0, 2.0, 1.0, 0.0, 4.0])
+
+
+@pytest.mark.parametrize("granularity", [Filter(), Channel()])
+def test_the_worked_example_of_the_article(rng, granularity):
+    """The fourth neuron goes, the others stay, the output is unchanged: by incoming and by outgoing weights."""
+    hidden, output = sn.Linear(4, 5, seed=1), sn.Linear(5, 2, seed=2)
+    layer = hidden if isinstance(granularity, Filter) else output
+    scores = sum_over_structures(np.abs(layer.weight.value), granularity)
+    scale = (IMPORTANCE / scores).astype(np.float32)
+    layer.weight.value *= scale[:, None] if layer is hidden else scale
+    network = sn.chain({"hidden": hidden, "relu": sn.ReLU(), "output": output})
+    name, other = ("hidden", "output") if layer is hidden else ("output", "hidden")
+    x = rng.standard_normal((6, 4)).astype(np.float32)
+    before = network(x)
+
+    scores = sn.score(network, sn.scores.l1)
+    np.testing.assert_allclose(sum_over_structures(scores[name], granularity), IMPORTANCE, rtol=1e-6)
+    rule = sn.Strategy(granularity, sn.strategies.channelwise.rule)
+    if layer is hidden:
+        sn.prune(network, scores, rule, 1 / 5, exclude=[other])
+    else:
+        network.apply_masks(sn.make_masks(scores, 1 / 5, granularity=granularity, scope="layer", exclude=[other]))
+    small = sn.remove_pruned_structures(network)
+    assert small["hidden"].out_features == 4
+    np.testing.assert_array_equal(small["hidden"].bias.value, np.delete(hidden.bias.value, 3))
+    np.testing.assert_allclose(network(x), before, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(small(x), before, rtol=1e-6, atol=1e-6)

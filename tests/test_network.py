@@ -1,0 +1,136 @@
+"""The container: shapes, checks, a whole network's gradients, branches of the graph, copies; the models."""
+
+import numpy as np
+import pytest
+from helpers import IMAGE, central_difference, random_cnn
+
+import sparsenet as sn
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("weight_norm", [False, True])
+def test_gradients_of_a_whole_network(rng, batch_norm, weight_norm):
+    network = random_cnn(5, batch_norm=batch_norm, weight_norm=weight_norm).astype(np.float64)
+    x, labels = rng.standard_normal((4, *IMAGE)), np.array([0, 2, 1, 1])
+
+    def loss():
+        return sn.softmax_cross_entropy(network.forward(x), labels)[0]
+
+    dx = network.backward(sn.softmax_cross_entropy(network.forward(x), labels)[1])
+    pick = x[1:2, :, 3:5, 2:6]
+    expected = central_difference(loss, pick)
+    np.testing.assert_allclose(dx[1:2, :, 3:5, 2:6], expected, rtol=1e-5, atol=1e-9)
+    for name, parameter in network.parameters().items():
+        piece = parameter.value.reshape(-1)[:7]
+        gradient = parameter.grad.reshape(-1)[:7].copy()
+        np.testing.assert_allclose(gradient, central_difference(loss, piece), rtol=1e-5, atol=1e-9, err_msg=name)
+
+
+def test_gradients_add_up_where_two_layers_read_one_output(rng):
+    class Add(sn.ReLU):
+        def forward(self, a, b, training=False):
+            return a + b
+
+        def input_gradient(self, dy):
+            return dy, 2 * dy  # as if the second branch were doubled: both paths must be seen
+
+        def output_shape(self, a, b):
+            assert a == b
+            return a
+
+    first, second = sn.Linear(3, 3, seed=1), sn.Linear(3, 3, seed=2)
+    network = sn.Network(
+        [
+            sn.Node("first", first, ("input",)),
+            sn.Node("second", second, ("first",)),
+            sn.Node("add", Add(), ("first", "second")),
+        ]
+    )
+    x, dy = rng.standard_normal((2, 3)).astype(np.float32), rng.standard_normal((2, 3)).astype(np.float32)
+    y = network.forward(x)
+    h = x @ first.weight.value.T
+    np.testing.assert_allclose(y, h + h @ second.weight.value.T, rtol=1e-5)
+    dx = network.backward(dy)
+    dh = dy + 2 * dy @ second.weight.value
+    np.testing.assert_allclose(dx, dh @ first.weight.value, rtol=1e-5)
+    assert [node.name for node in network.consumers("first")] == ["second", "add"]
+
+
+def test_backward_without_the_input_sets_the_same_gradients(rng):
+    network = random_cnn(3, batch_norm=True)
+    x = rng.standard_normal((4, *IMAGE)).astype(np.float32)
+    dy = rng.standard_normal((4, 3)).astype(np.float32)
+    network.forward(x, training=True)
+    network.backward(dy)
+    full = {name: parameter.grad.copy() for name, parameter in network.parameters().items()}
+    assert network.backward(dy, to_input=False) is None
+    for name, parameter in network.parameters().items():
+        assert np.array_equal(parameter.grad, full[name])
+
+
+def test_input_is_checked_before_any_kernel(rng):
+    network = sn.models.simple_cnn()
+    good = rng.random((2, 1, 28, 28), np.float32)
+    cases = [
+        (good.astype(np.float64), TypeError, "x is float64 and the network float32"),
+        ((good * 255).astype(np.uint8), TypeError, "x must be float32 or float64"),
+        (good.tolist(), TypeError, "x must be a NumPy array"),
+        (good[0], ValueError, "conv1"),
+        (good[:, :, :20], ValueError, "fc1"),
+        (np.concatenate([good, good], 1), ValueError, "1 channels"),
+    ]
+    for x, error, message in cases:
+        with pytest.raises(error, match=message):
+            network(x)
+
+
+def test_names_are_checked():
+    with pytest.raises(ValueError, match="at least one layer"):
+        sn.Network([])
+    with pytest.raises(ValueError, match="two layers are named 'a'"):
+        sn.Network([sn.Node("a", sn.ReLU(), ("input",)), sn.Node("a", sn.ReLU(), ("a",))])
+    with pytest.raises(ValueError, match="'b'"):
+        sn.Network([sn.Node("a", sn.ReLU(), ("b",))])
+    network = random_cnn(0, batch_norm=False)
+    with pytest.raises(ValueError, match="masks names 'conv9'"):
+        network.apply_masks({"conv9": np.ones((1, 1), bool)})
+    with pytest.raises(ValueError, match="mask of 'fc2' must be bool"):
+        network.apply_masks({"fc2": np.ones((3, 3))})
+
+
+def test_copy_and_restore(rng):
+    network = random_cnn(1, batch_norm=True)
+    x = rng.standard_normal((3, *IMAGE)).astype(np.float32)
+    kept, before = network.copy(), network(x)
+    sn.fit(network, (x, np.array([0, 1, 2])), epochs=2, optimizer=sn.Adam())
+    assert not np.array_equal(network(x), before)
+    assert np.array_equal(kept(x), before)
+    network.restore(kept)
+    assert np.array_equal(network(x), before)
+    assert not any(parameter.state for parameter in network.parameters().values())
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters"),
+    [(sn.models.simple_cnn, 206_922), (sn.models.lenet_300_100, 266_610), (sn.models.lenet_5, 431_080)],
+)
+def test_models_have_their_published_size(rng, model, parameters):
+    network = model((1, 28, 28), 10, seed=3)
+    assert sum(p.value.size for p in network.parameters().values()) == parameters
+    assert network(rng.random((2, 1, 28, 28), np.float32)).shape == (2, 10)
+    again, other = model(seed=3), model(seed=4)
+    weights = network.weights()
+    assert all(np.array_equal(w.value, weights[n].value) for n, w in again.weights().items())
+    assert not any(np.array_equal(w.value, weights[n].value) for n, w in other.weights().items())
+
+
+def test_models_take_other_images_and_options(rng):
+    network = sn.models.simple_cnn((3, 32, 20), 7, batch_norm=True, weight_norm=True)
+    assert network(rng.random((2, 3, 32, 20), np.float32)).shape == (2, 7)
+    assert isinstance(network["conv1"], sn.WeightNorm)
+    with pytest.raises(ValueError, match="too small"):
+        sn.models.lenet_5((1, 8, 8))
+    with pytest.raises(ValueError, match="input_shape"):
+        sn.models.simple_cnn((28, 28))
+    with pytest.raises(ValueError, match="classes"):
+        sn.models.lenet_300_100(classes=0)

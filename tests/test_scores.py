@@ -1,0 +1,102 @@
+"""Criteria: literals, per weight and per structure, and gradients averaged over batches."""
+
+import numpy as np
+import pytest
+from helpers import IMAGE, random_cnn
+
+import sparsenet as sn
+from sparsenet.pruning.masks import Channel, Filter, Weight, sum_over_structures
+
+WEIGHT = np.array([[1.0, -2.0, 0.0], [0.5, 0.0, -3.0]])
+GRADIENT = np.array([[0.1, -0.2, 5.0], [-4.0, 0.3, 1.0]])
+
+
+@pytest.mark.parametrize(
+    ("scores", "per_weight", "per_filter", "per_channel"),
+    [
+        (sn.scores.l1(WEIGHT), [[1, 2, 0], [0.5, 0, 3]], [3, 3.5], [1.5, 2, 3]),
+        (sn.scores.l2(WEIGHT), [[1, 4, 0], [0.25, 0, 9]], [5, 9.25], [1.25, 4, 9]),
+        (sn.scores.sensitivity(GRADIENT), [[0.1, 0.2, 5], [4, 0.3, 1]], [5.3, 5.3], [4.1, 0.5, 6]),
+        (sn.scores.taylor(WEIGHT, GRADIENT), [[0.1, 0.4, 0], [2, 0, 3]], [0.5, 5], [2.1, 0.4, 3]),
+    ],
+)
+def test_criteria_by_hand(scores, per_weight, per_filter, per_channel):
+    np.testing.assert_allclose(scores, per_weight)
+    np.testing.assert_allclose(sum_over_structures(scores, Weight()), np.ravel(per_weight))
+    np.testing.assert_allclose(sum_over_structures(scores, Filter()), per_filter)
+    np.testing.assert_allclose(sum_over_structures(scores, Channel()), per_channel)
+
+
+def test_structures_of_a_convolution(rng):
+    weight = rng.standard_normal((4, 3, 2, 2))
+    by_filter = sum_over_structures(sn.scores.l2(weight), Filter())
+    by_channel = sum_over_structures(sn.scores.l1(weight), Channel())
+    np.testing.assert_allclose(by_filter, [np.linalg.norm(weight[o].ravel()) ** 2 for o in range(4)])
+    np.testing.assert_allclose(by_channel, [np.linalg.norm(weight[:, c].ravel(), 1) for c in range(3)])
+
+
+def test_scaling_orders_like_it_should(rng):
+    """L1 and L2 rank single weights alike; Taylor does not change when a weight is scaled and its gradient unscaled."""
+    weight, gradient = rng.standard_normal((5, 5)), rng.standard_normal((5, 5))
+    assert np.array_equal(np.argsort(sn.scores.l1(weight), axis=None), np.argsort(sn.scores.l2(weight), axis=None))
+    np.testing.assert_allclose(sn.scores.taylor(4 * weight, gradient / 4), sn.scores.taylor(weight, gradient))
+
+
+def test_random_is_settled_by_the_seed():
+    network = random_cnn(0, batch_norm=False)
+    first, again, other = (sn.score(network, sn.scores.random, seed=seed) for seed in (1, 1, 2))
+    assert all(np.array_equal(first[n], again[n]) for n in first)
+    assert not any(np.array_equal(first[n], other[n]) for n in first)
+    flat = np.concatenate([a.ravel() for a in first.values()])
+    assert flat.min() >= 0
+    assert flat.max() < 1
+
+
+@pytest.mark.parametrize("criterion", [sn.scores.sensitivity, sn.scores.taylor])
+def test_gradient_scores_are_means_over_batches(rng, criterion):
+    network = random_cnn(4, batch_norm=True)
+    x, y = rng.standard_normal((12, *IMAGE)).astype(np.float32), rng.integers(0, 3, 12)
+    scores = sn.score(network, criterion, (x, y), batch_size=4, seed=5)
+    order = np.random.default_rng(5).permutation(12)
+    expected = {name: 0 for name in scores}
+    for batch in order.reshape(3, 4):
+        network.backward(sn.softmax_cross_entropy(network(x[batch]), y[batch])[1])
+        for name, w in network.weights().items():
+            product = w.grad if criterion is sn.scores.sensitivity else w.value * w.grad
+            expected[name] = expected[name] + np.abs(product) / 3
+    for name in scores:
+        np.testing.assert_allclose(scores[name], expected[name], rtol=1e-5, atol=1e-8)
+
+
+def test_scoring_trains_nothing(rng):
+    network = random_cnn(4, batch_norm=True)
+    x, y = rng.standard_normal((8, *IMAGE)).astype(np.float32), rng.integers(0, 3, 8)
+    before = network.copy()
+    sn.score(network, sn.scores.taylor, (x, y))
+    for name, parameter in network.parameters().items():
+        assert np.array_equal(parameter.value, before.parameters()[name].value)
+    for name, buffer in network.buffers().items():
+        assert np.array_equal(buffer, before.buffers()[name])
+
+
+def test_taylor_predicts_the_change_of_the_loss(rng):
+    """To first order: the loss without a weight differs by theta dL/dtheta, shown on a small weight."""
+    network = random_cnn(6, batch_norm=False).astype(np.float64)
+    x, y = rng.standard_normal((6, *IMAGE)), rng.integers(0, 3, 6)
+    weight = network["fc1"].weight
+    weight.value[0, 0] = 1e-5
+    scores = sn.score(network, sn.scores.taylor, (x, y))
+    before = sn.evaluate(network, (x, y)).loss
+    weight.value[0, 0] = 0
+    change = abs(sn.evaluate(network, (x, y)).loss - before)
+    assert scores["fc1"][0, 0] == pytest.approx(change, rel=1e-3, abs=1e-12)
+
+
+def test_own_criteria_and_errors(rng):
+    network = random_cnn(0, batch_norm=False)
+    own = sn.score(network, lambda weight: weight**4)
+    np.testing.assert_allclose(own["fc1"], network["fc1"].weight.value ** 4)
+    with pytest.raises(ValueError, match="needs data"):
+        sn.score(network, sn.scores.taylor)
+    with pytest.raises(ValueError, match="arguments of the criterion names 'theta'"):
+        sn.score(network, lambda theta: theta)
