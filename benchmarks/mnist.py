@@ -42,10 +42,10 @@ def train_dense(data, seed, threads):
     return net
 
 
-def retrainer(data, seed, threads, epochs, lr=0.03):
+def retrainer(data, seed, threads, epochs):
     """Retrain the survivors: SGD with the learning rate falling to zero; other orders of the samples each round."""
     rng = np.random.default_rng([seed, 1])
-    sgd = sn.SGD(lr=lr, momentum=0.9, weight_decay=1e-4)
+    sgd = sn.SGD(lr=0.05, momentum=0.9, weight_decay=5e-4)
 
     def retrain(net):
         sn.fit(

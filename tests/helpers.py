@@ -53,7 +53,7 @@ def away_from_ties(rng, shape):
 
 
 def random_cnn(seed, *, batch_norm, weight_norm=False, pool=True):
-    """A small random network on 2 x 9 x 8 images: conv, conv, linear, linear, with biases and statistics that are not 0."""
+    """A small random network on 2 x 9 x 8 images: two convolutions, two linear layers; no bias or statistic is 0."""
     rng = np.random.default_rng(seed)
     wrap = sn.WeightNorm if weight_norm else lambda layer: layer
     channels = [2, int(rng.integers(3, 8)), int(rng.integers(3, 8))]

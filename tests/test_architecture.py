@@ -67,7 +67,9 @@ def test_a_kernel_calls_only_kernels_of_its_own_file():
         imported = {m.split(".")[-1] for m in imported_modules(path) if m.startswith("sparsenet")}
         for function in tree.body:
             if isinstance(function, ast.FunctionDef) and function.name in jitted[path]:
-                calls = {n.func.id for n in ast.walk(function) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+                calls = {
+                    n.func.id for n in ast.walk(function) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
+                }
                 assert not calls & imported, f"{path.name}: {function.name} calls {calls & imported}"
 
 
@@ -116,7 +118,9 @@ def public_functions():
     """(path, function, class or None) of every public function and method; those inside functions are not public."""
     for path in FILES:
         for top in ast.parse(path.read_text()).body:
-            for node in [top] if isinstance(top, ast.FunctionDef) else top.body if isinstance(top, ast.ClassDef) else []:
+            for node in (
+                [top] if isinstance(top, ast.FunctionDef) else top.body if isinstance(top, ast.ClassDef) else []
+            ):
                 if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
                     yield path, node, top if isinstance(top, ast.ClassDef) else None
 
@@ -128,7 +132,9 @@ def test_public_functions_have_type_hints():
         if owner is not None and owner.name != "Layer" and function.name in inherited:
             continue
         for argument in function.args.args + function.args.kwonlyargs:
-            assert argument.annotation or argument.arg in ("self", "cls"), f"{path.name}: {function.name}({argument.arg})"
+            assert argument.annotation or argument.arg in ("self", "cls"), (
+                f"{path.name}: {function.name}({argument.arg})"
+            )
         assert function.returns is not None, f"{path.name}: {function.name} -> ?"
 
 

@@ -22,10 +22,7 @@ def correlate_oracle(x, weight, bias, stride, padding):
     """scipy.signal.correlate on the padded image, every stride-th position of it."""
     x = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
     y = np.stack(
-        [
-            np.stack([correlate(image, kernel, mode="valid", method="direct")[0] for kernel in weight])
-            for image in x
-        ]
+        [np.stack([correlate(image, kernel, mode="valid", method="direct")[0] for kernel in weight]) for image in x]
     )
     return y[:, :, :: stride[0], :: stride[1]] + bias[:, None, None]
 

@@ -135,7 +135,12 @@ def test_max_pool_gives_the_gradient_to_the_first_of_equals():
 
 
 def test_nan_and_infinity_pass_through(rng):
-    for build in (sn.ReLU, lambda: sn.MaxPool2d(2), lambda: sn.MaxPool2d(3, 1, 1), lambda: sn.Conv2d(1, 1, 3, padding=1)):
+    for build in (
+        sn.ReLU,
+        lambda: sn.MaxPool2d(2),
+        lambda: sn.MaxPool2d(3, 1, 1),
+        lambda: sn.Conv2d(1, 1, 3, padding=1),
+    ):
         x = rng.standard_normal((1, 1, 4, 4)).astype(np.float32)
         x[0, 0, 1, 1] = np.nan
         assert np.isnan(build().forward(x)).any()

@@ -49,7 +49,12 @@ def test_metrics_by_hand():
 
 @pytest.mark.parametrize(
     ("labels", "message"),
-    [([0, 3], "labels must be in 0..2"), ([-1, 0], "labels must be in"), ([0], "labels must be 2"), ([0.0, 1.0], "integers")],
+    [
+        ([0, 3], "labels must be in 0..2"),
+        ([-1, 0], "labels must be in"),
+        ([0], "labels must be 2"),
+        ([0.0, 1.0], "integers"),
+    ],
 )
 def test_bad_labels_are_named(labels, message):
     with pytest.raises(ValueError, match=message):

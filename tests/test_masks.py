@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sparsenet as sn
-from sparsenet.pruning.masks import Channel, Filter, Weight, mask_below_maximum, spread_over_weights, sum_over_structures
+from sparsenet.pruning.masks import (
+    Channel,
+    Filter,
+    Weight,
+    mask_below_maximum,
+    spread_over_weights,
+    sum_over_structures,
+)
 
 GRANULARITIES = (Weight(), Filter(), Channel())
 

@@ -1,5 +1,7 @@
 """Schedules against their closed forms."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,7 +20,7 @@ def test_rising_and_exact_at_the_end(name, rounds, ends):
     assert len(values) == rounds
     assert values[-1] == ends[1]
     assert all(ends[0] - 1e-12 <= v <= ends[1] + 1e-12 for v in values)
-    assert all(b >= a - 1e-12 for a, b in zip(values, values[1:], strict=False))
+    assert all(b >= a - 1e-12 for a, b in pairwise(values))
 
 
 def test_by_hand():
@@ -46,5 +48,5 @@ def test_bad_arguments_are_named(name):
         schedule(0, 0.5)
     with pytest.raises(ValueError, match="final must be in"):
         schedule(3, 1.0)
-    with pytest.raises(ValueError, match="initial .* must not exceed final"):
+    with pytest.raises(ValueError, match=r"initial .* must not exceed final"):
         schedule(3, 0.5, 0.6)

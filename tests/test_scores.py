@@ -58,7 +58,7 @@ def test_gradient_scores_are_means_over_batches(rng, criterion):
     x, y = rng.standard_normal((12, *IMAGE)).astype(np.float32), rng.integers(0, 3, 12)
     scores = sn.score(network, criterion, (x, y), batch_size=4, seed=5)
     order = np.random.default_rng(5).permutation(12)
-    expected = {name: 0 for name in scores}
+    expected = dict.fromkeys(scores, 0)
     for batch in order.reshape(3, 4):
         network.backward(sn.softmax_cross_entropy(network(x[batch]), y[batch])[1])
         for name, w in network.weights().items():

@@ -91,7 +91,7 @@ def cost_report(
     compacted: Network | None = None,
     batch: int = 64,
     threads: int | None = None,
-    seconds: float = 2.0,
+    seconds: float = 1.0,
 ) -> CostReport:
     """Count and measure what the masks of a network save.
 

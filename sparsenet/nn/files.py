@@ -74,7 +74,7 @@ def load_network(path: str | Path) -> Network:
         When it is no such file, damaged, or of a later version; nothing is half loaded.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         return _build(arrays)
     except DAMAGE as error:

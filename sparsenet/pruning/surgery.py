@@ -42,7 +42,6 @@ def _select_outputs(layer: Weighted, keep: np.ndarray) -> None:
     layer.bias = layer.bias.select(keep, 0)
     if isinstance(layer, WeightNorm):
         layer.layer.bias = layer.bias
-        layer.gain = layer.gain.select(keep, 0)
     _select_weight(layer, keep, axis=0)
 
 
@@ -54,6 +53,7 @@ def _select_weight(layer: Weighted, keep: np.ndarray, axis: int) -> None:
     setattr(plain, units[axis], int(keep.size))
     if isinstance(layer, WeightNorm):
         layer.direction = layer.direction.select(keep, axis)
+        layer.gain = layer.gain.select(keep, 0) if axis == 0 else layer.gain
         layer.set_weight(plain.weight.value)
 
 

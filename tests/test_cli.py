@@ -1,0 +1,169 @@
+"""The command end to end on the digits; bad options, missing and corrupt data, an interrupt, no plotting library."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import sparsenet as sn
+from sparsenet import cli
+
+QUICK = ["--epochs", "2", "--retrain-epochs", "1", "--rounds", "2", "--threads", "2", "--max-drop", "0.9"]
+KEYS = {
+    *("dataset", "model", "criterion", "strategy", "seed", "sparsity_requested", "sparsity_achieved"),
+    *("accuracy_dense", "accuracy_pruned", "parameters_total", "parameters_kept", "bytes_dense", "bytes_sparse"),
+    *("latency_us", "rounds", "environment"),
+}
+
+
+def command(*arguments, **options):
+    environment = {key: value for key, value in os.environ.items() if key != "SPARSENET_DATA"}
+    return subprocess.run(
+        [sys.executable, "-m", "sparsenet", *arguments], capture_output=True, text=True, env=environment, **options
+    )
+
+
+def test_the_whole_run(tmp_path, capsys, digits):
+    out = tmp_path / "deep" / "out"
+    assert cli.main(["run", *QUICK, "--out", str(out), "--sparsity", "0.8"]) == 0
+    printed = capsys.readouterr().out
+    for word in (
+        "round 1/2",
+        "round 2/2: 80.0 % of the weights gone",
+        "theory",
+        "measured",
+        "conv1",
+        "total",
+        str(out),
+    ):
+        assert word in printed
+    assert printed.count("With 80.0 % of the weights gone, the network is") == 1
+
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary.keys() >= KEYS
+    assert set(summary["latency_us"]) == {"dense", "masked", "compacted", "sparse"}
+    assert all(value > 0 for value in summary["latency_us"].values())
+    assert summary["sparsity_requested"] == 0.8
+    assert summary["sparsity_achieved"] == pytest.approx(0.8, abs=1e-4)
+    assert summary["accuracy_pruned"] == summary["accuracy_compiled"] > 0.5
+    assert summary["parameters_total"] == 206_922
+    assert [r["round"] for r in summary["rounds"]] == [1, 2]
+    assert summary["environment"]["numpy"] == np.__version__
+
+    networks = {name: sn.load_network(out / f"{name}.npz") for name in ("dense", "pruned", "compacted")}
+    assert networks["dense"].sparsity() == 0
+    assert networks["pruned"].sparsity() == summary["sparsity_achieved"]
+    assert sn.evaluate(networks["dense"], digits.test).accuracy == summary["accuracy_dense"]
+    assert sn.evaluate(networks["pruned"], digits.test).accuracy == summary["accuracy_pruned"]
+    np.testing.assert_allclose(
+        networks["compacted"](digits.test.x), networks["pruned"](digits.test.x), rtol=1e-3, atol=1e-4
+    )
+    assert (out / "dense.npz").stat().st_size == summary["bytes_dense"]
+    assert (out / "pruned.npz").stat().st_size == summary["bytes_sparse"] < 0.3 * summary["bytes_dense"]
+    assert {p.name for p in out.iterdir()} <= {
+        "summary.json",
+        "dense.npz",
+        "pruned.npz",
+        "compacted.npz",
+        "accuracy.png",
+    }
+
+
+@pytest.mark.parametrize("strategy", ["channelwise", "proportional", "max_threshold"])
+def test_other_models_criteria_strategies_schedules(tmp_path, capsys, strategy):
+    options = ["--strategy", strategy, "--model", "lenet_300_100", "--criterion", "taylor", "--schedule", "geometric"]
+    assert cli.main(["run", *QUICK, *options, "--out", str(tmp_path)]) == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["sparsity_requested"] == {"channelwise": 0.5, "proportional": 0.95, "max_threshold": None}[strategy]
+    assert summary["strength"] == {"channelwise": 0.5, "proportional": 0.95, "max_threshold": 0.2}[strategy]
+    assert 0.4 < summary["sparsity_achieved"] < 1
+
+
+def test_the_same_seed_gives_the_same_networks(tmp_path):
+    for name in ("a", "b"):
+        assert cli.main(["run", *QUICK, "--model", "lenet_300_100", "--seed", "5", "--out", str(tmp_path / name)]) == 0
+    for network in ("dense.npz", "pruned.npz", "compacted.npz"):
+        assert (tmp_path / "a" / network).read_bytes() == (tmp_path / "b" / network).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "COMMAND"),
+        (["fly"], "invalid choice: 'fly'"),
+        (["run", "--sparsity", "1.5"], "--sparsity: must be in [0, 1), not 1.5"),
+        (["run", "--sparsity", "lots"], "--sparsity: invalid fraction value: 'lots'"),
+        (["run", "--rounds", "0"], "--rounds: must be at least 1, not 0"),
+        (["run", "--threads", "-2"], "--threads: must be at least 1"),
+        (["run", "--epochs", "two"], "--epochs: invalid"),
+        (["run", "--criterion", "luck"], "--criterion: invalid choice: 'luck'"),
+        (["run", "--dataset", "cifar"], "--dataset: invalid choice"),
+        (["run", "--nonsense"], "unrecognized arguments: --nonsense"),
+        (["run", "--dataset", "mnist", "--data", "/nowhere"], "data folder '/nowhere' does not exist"),
+    ],
+)
+def test_bad_options_get_one_line_and_status_2(arguments, message):
+    result = command(*arguments)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert message in result.stderr
+
+
+def test_corrupt_data_and_bad_folders_get_one_line_and_status_2(tmp_path, capsys):
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "mnist" / "train-images-idx3-ubyte").write_bytes(b"not what it should be")
+    (tmp_path / "file").write_text("in the way")
+    for arguments, message in (
+        (["--dataset", "mnist", "--data", str(tmp_path)], "train-images-idx3-ubyte is not an IDX file"),
+        (["--out", str(tmp_path / "file")], "file"),
+    ):
+        assert cli.main(["run", *QUICK, *arguments]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert error.startswith("sparsenet: error: ")
+        assert message in error
+
+
+def test_help_is_quick_and_both_programs_are_one():
+    start = time.perf_counter()
+    result = command("--help")
+    seconds = time.perf_counter() - start
+    assert result.returncode == 0
+    assert "train, prune round by round" in result.stdout
+    assert seconds < 30  # a limit against importing everything on a busy machine, not a measurement
+    assert command("--version").stdout.strip() == f"sparsenet {sn.__version__}"
+
+
+def test_without_matplotlib_there_is_a_line_instead_of_a_plot(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    assert cli.main(["run", *QUICK, "--model", "lenet_300_100", "--out", str(tmp_path)]) == 0
+    assert "no plot: a plot needs matplotlib: pip install 'sparsenet[app]'" in capsys.readouterr().out
+    assert not (tmp_path / "accuracy.png").exists()
+    assert (tmp_path / "summary.json").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_an_interrupt_leaves_whole_files_only(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sparsenet", "run", "--epochs", "3", "--retrain-epochs", "1000", "--out", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "dense.npz").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in error
+    assert "Traceback" not in error
+    assert [path.name for path in tmp_path.iterdir()] == ["dense.npz"]
+    sn.load_network(tmp_path / "dense.npz")

@@ -1,0 +1,146 @@
+"""The cycle: the hand-written loop gives the same bits; stop rules and rollback; delete or reduce; history."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+import sparsenet as sn
+from sparsenet.data.datasets import Split
+
+
+@pytest.fixture
+def few(digits):
+    return Split(digits.train.x[:200], digits.train.y[:200])
+
+
+def bits(network):
+    return b"".join(p.value.tobytes() for p in network.parameters().values())
+
+
+def retrainer(few, epochs=1):
+    return lambda network: sn.fit(network, few, epochs=epochs, optimizer=sn.SGD(lr=0.02, momentum=0.9), seed=0)
+
+
+@pytest.mark.parametrize("strategy", sn.strategies.STRATEGIES)
+@pytest.mark.parametrize("criterion", ["l1", "taylor", "random"])
+def test_the_hand_written_loop_gives_the_same_bits(trained, few, strategy, criterion):
+    chosen, criterion = sn.strategies.STRATEGIES[strategy], getattr(sn.scores, criterion)
+    schedule = [0.05, 0.1] if strategy == "max_threshold" else sn.schedules.cubic(rounds=2, final=0.7)
+    by_hand, automatic = trained.copy(), trained.copy()
+    for sparsity in schedule:
+        scores = sn.score(by_hand, criterion, few)
+        sn.prune(by_hand, scores, chosen, sparsity)
+        sn.fit(by_hand, few, epochs=1, optimizer=sn.SGD(lr=0.02, momentum=0.9), seed=0)
+    history = sn.iterative_prune(
+        automatic, few, schedule=schedule, criterion=criterion, strategy=chosen, retrain=retrainer(few)
+    )
+    assert bits(by_hand) == bits(automatic)
+    assert history.rounds[-1].sparsity == by_hand.sparsity() > 0
+
+
+def test_the_loop_of_the_five_calls(trained, few):
+    """The loop as the README shows it, with make_masks and apply_masks: `proportional` is nothing else."""
+    by_hand, automatic = trained.copy(), trained.copy()
+    for sparsity in sn.schedules.cubic(rounds=3, final=0.9):
+        scores = sn.score(by_hand, sn.scores.l1)
+        by_hand.apply_masks(sn.make_masks(scores, sparsity, current=by_hand.masks()))
+        sn.fit(by_hand, few, epochs=1, optimizer=sn.SGD(lr=0.02, momentum=0.9), seed=0)
+    sn.iterative_prune(automatic, few, schedule=sn.schedules.cubic(3, 0.9), retrain=retrainer(few))
+    assert bits(by_hand) == bits(automatic)
+
+
+def test_pruned_weights_stay_zero_and_sparsity_is_exact(trained, few):
+    network = trained.copy()
+    schedule, masks = sn.schedules.geometric(3, 0.9), []
+    history = sn.iterative_prune(
+        network, few, schedule=schedule, retrain=retrainer(few), on_round=lambda r: masks.append(network.masks())
+    )
+    total = sum(w.value.size for w in network.weights().values())
+    for wanted, round_ in zip(schedule, history.rounds, strict=True):
+        assert round(round_.sparsity * total) == round(wanted * total)
+    for earlier, later in pairwise(masks):
+        assert not any((later[name] & ~earlier[name]).any() for name in earlier)
+    for name, weight in network.weights().items():
+        assert not weight.value[~masks[-1][name]].any()
+    assert history.stopped == "no more rounds"
+
+
+def test_accuracy_below_the_limit_rolls_back_to_the_last_good_network(trained, few, digits):
+    network, good = trained.copy(), []
+
+    def destroy(net):  # a retraining that fails in the second round
+        good.append(net.copy())
+        if len(good) == 2:
+            for weight in net.weights().values():
+                weight.value *= 0
+
+    history = sn.iterative_prune(
+        network, few, validation=digits.validation, schedule=[0.2, 0.4, 0.6], retrain=destroy, max_drop=0.05
+    )
+    assert [r.accepted for r in history.rounds] == [True, False]
+    assert history.last_good is history.rounds[0]
+    assert "rolled back" in history.stopped
+    assert bits(network) == bits(good[0])
+    assert network.sparsity() == pytest.approx(0.2, abs=1e-5)
+    assert sn.evaluate(network, digits.validation).accuracy >= history.baseline_accuracy - 0.05
+
+
+def test_target_stops_early(trained, few):
+    history = sn.iterative_prune(
+        trained.copy(), few, schedule=[0.3, 0.6, 0.9], retrain=lambda network: None, target=0.5
+    )
+    assert len(history.rounds) == 2
+    assert history.stopped == "target reached"
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.25])
+def test_delete_or_reduce(trained, factor):
+    network, before = trained.copy(), trained.weights()
+    masks = sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.layerwise, 0.5, factor=factor)
+    for name, weight in network.weights().items():
+        expected = np.where(masks[name], before[name].value, before[name].value * np.float32(factor))
+        assert np.array_equal(weight.value, expected)
+        assert (weight.mask is None) == (factor > 0)
+    assert network.sparsity() == pytest.approx(0 if factor else 0.5, abs=1e-4)
+
+
+def test_reduce_works_on_normalised_weights_too():
+    network = sn.models.simple_cnn(weight_norm=True, seed=1)
+    before = {name: weight.value.copy() for name, weight in network.weights().items()}
+    masks = sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.layerwise, 0.5, factor=0.5)
+    for name, weight in network.weights().items():
+        expected = np.where(masks[name], before[name], before[name] * np.float32(0.5))
+        np.testing.assert_allclose(weight.value, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_layers_left_out_and_layers_with_their_own_strength(trained, few):
+    network = trained.copy()
+    options = {"exclude": ["conv1"], "overrides": {"fc2": 0.25}}
+    sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.layerwise, 0.8, **options)
+    sparsity = {name: 1 - mask.mean() for name, mask in network.masks().items()}
+    assert sparsity == pytest.approx({"conv1": 0, "conv2": 0.8, "fc1": 0.8, "fc2": 0.25}, abs=1e-3)
+    for bad in ({"exclude": ["conv7"]}, {"overrides": {"conv7": 0.1}}):
+        with pytest.raises(ValueError, match="names 'conv7'; the layers are 'conv1', 'conv2', 'fc1', 'fc2'"):
+            sn.iterative_prune(trained.copy(), few, schedule=[0.5], retrain=lambda net: None, **bad)
+
+
+def test_costs_in_the_history(trained, few):
+    network = trained.copy()
+    history = sn.iterative_prune(
+        network, few, schedule=[0.5], strategy=sn.strategies.layerwise, retrain=lambda net: None, max_drop=1.0
+    )
+    (only,) = history.rounds
+    # conv1 72 of 144 at 28 x 28, conv2 2304 of 4608 at 14 x 14, fc1 100352, fc2 640
+    assert only.macs_kept == 72 * 784 + 2304 * 196 + 100_352 + 640
+    assert only.parameters_kept == 72 + 2304 + 100_352 + 640 + 16 + 32 + 128 + 10
+    assert only.layer_sparsity == dict.fromkeys(["conv1", "conv2", "fc1", "fc2"], 0.5)
+    assert only.seconds > 0
+    assert only.accuracy == only.accuracy_before  # nothing was retrained
+
+
+def test_bad_arguments_are_named(trained, few):
+    with pytest.raises(ValueError, match="max_drop"):
+        sn.iterative_prune(trained.copy(), few, schedule=[0.5], retrain=lambda net: None, max_drop=2)
+    with pytest.raises(ValueError, match="factor"):
+        sn.iterative_prune(trained.copy(), few, schedule=[0.5], retrain=lambda net: None, factor=1.0)

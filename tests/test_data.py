@@ -1,0 +1,250 @@
+"""Data sets: the embedded digits, IDX files from a folder, downloads from mirrors, damage named and refused."""
+
+import functools
+import gzip
+import hashlib
+import http.server
+import struct
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import mnist_folder
+
+import sparsenet as sn
+from sparsenet.data import idx, mnist
+from sparsenet.data.datasets import enlarge, positions_in_class
+
+
+def test_digits(digits):
+    assert digits.input_shape == (1, 28, 28)
+    parts = (digits.train, digits.validation, digits.test)
+    assert [len(part.y) for part in parts] == [1085, 357, 355]
+    assert sum(len(part.y) for part in parts) == 1797
+    for part in parts:
+        assert part.x.dtype == np.float32
+        assert part.y.dtype == np.int64
+        assert part.x.min() == 0
+        assert 0.9 < part.x.max() <= 1
+    whole = np.bincount(np.concatenate([part.y for part in parts]))
+    for part, fraction in zip(parts, (0.6, 0.2, 0.2), strict=True):
+        assert np.abs(np.bincount(part.y) - fraction * whole).max() <= 1.5  # stratified
+    again = sn.load_dataset("digits")
+    assert all(
+        np.array_equal(a.x, b.x) for a, b in zip(parts, (again.train, again.validation, again.test), strict=True)
+    )
+
+
+def test_no_image_is_in_two_parts(digits):
+    seen = [{x.tobytes() for x in part.x} for part in (digits.train, digits.validation, digits.test)]
+    assert not seen[0] & seen[1]
+    assert not seen[0] & seen[2]
+    assert not seen[1] & seen[2]
+
+
+def test_enlarging_by_hand():
+    image = np.zeros((1, 8, 8))
+    image[0, 3, 4] = 1.0
+    large = enlarge(image)[0]
+    assert large.shape == (28, 28)
+    tent = np.array([1 / 3, 2 / 3, 1, 2 / 3, 1 / 3])
+    np.testing.assert_allclose(
+        large[2 + 3 * 3 - 1 : 2 + 3 * 3 + 4, 2 + 3 * 4 - 1 : 2 + 3 * 4 + 4], np.outer(tent, tent), rtol=1e-6
+    )
+    assert large.sum() == pytest.approx(9)
+    np.testing.assert_allclose(enlarge(np.ones((1, 8, 8)))[0, 2:-2, 2:-2], 1)
+
+
+def test_positions_in_class():
+    assert positions_in_class(np.array([5, 3, 5, 5, 3])).tolist() == [0, 0, 1, 2, 1]
+
+
+def idx_bytes(array, code=0x08):
+    return bytes([0, 0, code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def test_idx_round_trip(rng):
+    for code, dtype in idx.TYPES.items():
+        array = (rng.random((3, 4, 2)) * 100).astype(dtype)
+        parsed = idx.parse(idx_bytes(array, code))
+        assert np.array_equal(parsed, array)
+        assert parsed.dtype.isnative
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "begins with nothing"),
+        (b"hello world", "not an IDX file"),
+        (bytes([0, 0, 8, 3, 0]), "truncated: 5 bytes end inside the header"),
+        (idx_bytes(np.zeros((2, 3), np.uint8))[:-1], "truncated: 17 bytes"),
+        (idx_bytes(np.zeros((2, 3), np.uint8)) + b"x", "too long"),
+        (bytes([0, 0, 8, 3]) + b"\xff" * 12, "truncated"),
+        (bytes([0, 0, 99, 1, 0, 0, 0, 0]), "not an IDX file"),
+    ],
+)
+def test_damaged_idx_is_named(content, message):
+    with pytest.raises(ValueError, match=message):
+        idx.parse(content, "the file")
+
+
+@pytest.fixture
+def made_up(tmp_path, monkeypatch, rng):
+    """A folder with a small data set in MNIST's form: counts and checksums of the module are set to it."""
+    arrays = {}
+    for kind, count in (("train", 48), ("t10k", 12)):
+        arrays[f"{kind}-images-idx3-ubyte"] = rng.integers(0, 256, (count, 28, 28), np.uint8)
+        arrays[f"{kind}-labels-idx1-ubyte"] = np.arange(count, dtype=np.uint8) % 4
+    folder = tmp_path / "data" / "mnist"
+    folder.mkdir(parents=True)
+    contents = {name: idx_bytes(array) for name, array in arrays.items()}
+    packed = {name: gzip.compress(content, mtime=0) for name, content in contents.items()}
+    for number, name in enumerate(mnist.FILES):  # half of them raw, half packed
+        path = folder / (name if number % 2 else f"{name}.gz")
+        path.write_bytes(contents[name] if number % 2 else packed[name])
+
+    def sums(files):
+        return tuple(hashlib.md5(files[name]).hexdigest() for name in mnist.FILES)
+
+    monkeypatch.setattr(mnist, "COUNTS", {"train": 48, "t10k": 12})
+    monkeypatch.setitem(mnist.SOURCES, "mnist", ((), sums(packed), sums(contents)))
+    monkeypatch.delenv("SPARSENET_DATA", raising=False)
+    return folder.parent, arrays, packed
+
+
+def test_files_from_a_folder(made_up, monkeypatch):
+    folder, arrays, _ = made_up
+    data = sn.load_dataset("mnist", folder=folder)
+    assert [len(part.y) for part in (data.train, data.validation, data.test)] == [44, 4, 12]
+    np.testing.assert_array_equal(np.round(255 * data.test.x[:, 0]), arrays["t10k-images-idx3-ubyte"])
+    np.testing.assert_array_equal(data.test.y, arrays["t10k-labels-idx1-ubyte"])
+    assert sorted(data.validation.y) == [0, 1, 2, 3]  # one of each class: the twelfth
+    monkeypatch.setenv("SPARSENET_DATA", str(folder))
+    assert np.array_equal(sn.load_dataset("mnist").train.x, data.train.x)
+
+
+def first_file(folder):
+    return folder / "mnist" / "train-images-idx3-ubyte.gz"
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda content: content[: len(content) // 2], "truncated or corrupt"),
+        (lambda content: b"", "begins with nothing|truncated or corrupt"),
+        (lambda content: b"no gzip", "truncated or corrupt"),
+        (
+            lambda content: content[:50] + bytes([content[50] ^ 255]) + content[51:],
+            "truncated or corrupt|wrong file|altered",
+        ),
+        (lambda content: gzip.compress(gzip.decompress(content)[:-10]), "is truncated"),
+        (lambda content: gzip.compress(gzip.decompress(content)[:-1] + b"\1"), "wrong file or was altered: MD5"),
+        (lambda content: gzip.compress(idx_bytes(np.zeros((5, 28, 28), np.uint8))), "wrong file: it holds uint8"),
+        (lambda content: gzip.compress(idx_bytes(np.zeros(48, np.uint8))), "wrong file: it holds uint8"),
+    ],
+)
+def test_damaged_and_wrong_files_are_named_and_refused(made_up, damage, message):
+    folder, _, _ = made_up
+    path = first_file(folder)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=message) as caught:
+        sn.load_dataset("mnist", folder=folder)
+    assert str(path) in str(caught.value)
+
+
+def test_labels_are_checked(made_up, monkeypatch):
+    folder, _, _ = made_up
+    path = folder / "mnist" / "train-labels-idx1-ubyte"
+    path.write_bytes(idx_bytes(np.full(48, 10, np.uint8)))
+    with pytest.raises(ValueError, match=r"holds label 10, expected 0\.\.9"):
+        sn.load_dataset("mnist", folder=folder)
+
+
+def test_missing_files_and_folders_say_what_to_do(made_up, tmp_path):
+    folder, _, _ = made_up
+    first_file(folder).unlink()
+    with pytest.raises(FileNotFoundError, match=r"train-images-idx3-ubyte\[.gz\] not found. .*SPARSENET_DATA=FOLDER"):
+        sn.load_dataset("mnist", folder=folder, download=False)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        sn.load_dataset("mnist", folder=tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="dataset must be one of digits, mnist, fashion_mnist, not 'cifar'"):
+        sn.load_dataset("cifar")
+
+
+def test_without_pooch_the_message_names_the_extra(made_up, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    with pytest.raises(FileNotFoundError, match=r"pip install 'sparsenet\[app\]'"):
+        sn.load_dataset("mnist")
+
+
+@pytest.fixture
+def mirror(made_up, tmp_path, monkeypatch):
+    """A server on this machine, the packed files in /good/, wrong ones in /bad/; downloads go to a folder of ours."""
+    pooch = pytest.importorskip("pooch")
+    pytest.importorskip("tqdm")
+    _, _, packed = made_up
+    for name, content in packed.items():
+        for place, data in (("good", content), ("bad", content[:-9])):
+            path = tmp_path / "served" / place / f"{name}.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path / "served"))
+    )
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    yield f"http://127.0.0.1:{server.server_port}", tmp_path / "cache" / "sparsenet" / "mnist"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def use_mirrors(monkeypatch, *mirrors):
+    monkeypatch.setitem(mnist.SOURCES, "mnist", (mirrors, *mnist.SOURCES["mnist"][1:]))
+
+
+def test_download_goes_on_to_the_next_mirror_and_is_kept(mirror, made_up, monkeypatch):
+    address, cache = mirror
+    use_mirrors(monkeypatch, f"{address}/missing/", f"{address}/bad/", f"{address}/good/")
+    data = sn.load_dataset("mnist")
+    np.testing.assert_array_equal(data.test.y, made_up[1]["t10k-labels-idx1-ubyte"])
+    assert len(list(cache.iterdir())) == 4
+    use_mirrors(monkeypatch, "http://127.0.0.1:9/")  # nobody there: the cache must do
+    assert np.array_equal(sn.load_dataset("mnist").train.x, data.train.x)
+
+
+def test_no_mirror_has_it(mirror, monkeypatch):
+    address, cache = mirror
+    use_mirrors(monkeypatch, f"{address}/missing/", f"{address}/bad/", "http://127.0.0.1:9/")
+    with pytest.raises(FileNotFoundError, match=r"SPARSENET_DATA=FOLDER.*Downloading train-images.* failed: .*missing"):
+        sn.load_dataset("mnist")
+    assert not cache.exists() or not list(cache.iterdir())
+
+
+@pytest.mark.mnist
+def test_the_real_mnist():
+    data = sn.load_dataset("mnist", folder=mnist_folder())
+    assert [len(part.y) for part in (data.train, data.validation, data.test)] == [55_006, 4_994, 10_000]
+    assert data.test.y[:5].tolist() == [7, 2, 1, 0, 4]
+    assert data.train.x.mean() == pytest.approx(0.1307, abs=1e-3)
+
+
+@pytest.mark.mnist
+def test_one_data_set_in_the_place_of_another_is_refused(tmp_path):
+    source, folder = Path(mnist_folder()) / "mnist", tmp_path / "mnist"
+    folder.mkdir()
+    for name in mnist.FILES:
+        (folder / f"{name}.gz").symlink_to(source / f"{name}.gz")
+    (folder / "train-images-idx3-ubyte.gz").unlink()
+    (folder / "train-images-idx3-ubyte.gz").symlink_to(source / "t10k-images-idx3-ubyte.gz")
+    with pytest.raises(ValueError, match="wrong file: it holds uint8"):
+        sn.load_dataset("mnist", folder=tmp_path)

@@ -1,0 +1,131 @@
+"""Costs counted by hand, latency measured side by side, tables, plots."""
+
+import json
+import sys
+import time
+
+import pytest
+from helpers import IMAGE, random_cnn
+
+import sparsenet as sn
+from sparsenet.lab.costs import unpruned
+from sparsenet.lab.latency import Latency, measure
+from sparsenet.lab.plots import plot_accuracy
+from sparsenet.lab.report import describe_gain, format_table
+
+
+@pytest.fixture(scope="module")
+def report():
+    network = sn.models.simple_cnn(batch_norm=True)
+    sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.layerwise, 0.75)
+    return sn.cost_report(network, (1, 28, 28), batch=2, threads=1, seconds=0.05), network
+
+
+def test_counts_by_hand(report):
+    costs, _ = report
+    layers, total = costs.layers, costs.total
+    assert set(layers) == {"conv1", "pool1", "conv2", "pool2", "fc1", "fc2"}
+    assert layers["conv1"].parameters == 9 * 16 + 16
+    assert layers["conv1"].nonzeros == 36 + 16
+    assert layers["conv1"].macs == 9 * 16 * 28 * 28
+    assert layers["conv1"].macs_kept == 36 * 28 * 28
+    assert layers["fc1"].macs == 1568 * 128 == 4 * layers["fc1"].macs_kept
+    assert layers["pool1"].macs == layers["pool1"].parameters == 0
+    assert total.parameters == 206_922 + 2 * (16 + 32)  # batch normalisation counts, folded or not
+    assert total.macs == sum(c.macs for c in layers.values())
+    assert layers["conv2"].theoretical_speedup == 4.0
+
+
+def test_bytes_are_those_of_the_files(report, tmp_path):
+    costs, network = report
+    for name, net, expected in (
+        ("pruned", network, costs.total.bytes_sparse),
+        ("dense", unpruned(network), costs.total.bytes_dense),
+    ):
+        sn.save_network(tmp_path / name, net)
+        assert (tmp_path / name).stat().st_size == expected
+    assert costs.total.bytes_sparse < 0.35 * costs.total.bytes_dense
+
+
+def test_every_form_is_measured(report):
+    costs, _ = report
+    for each in [*costs.layers.values(), costs.total]:
+        assert list(each.latency) == ["dense", "masked", "compacted", "sparse"]
+        for latency in each.latency.values():
+            assert 0 < latency.low_us <= latency.median_us <= latency.high_us
+            assert latency.calls >= 5
+    assert costs.total.speedup("masked") == (
+        costs.total.latency["dense"].median_us / costs.total.latency["masked"].median_us
+    )
+
+
+def test_table_and_json(report):
+    costs, _ = report
+    text = str(costs)
+    for word in ("conv1", "total", "theory", "measured", "batch of 2, 1 thread", "4.0x", "the sparse form runs: conv1"):
+        assert word in text
+    content = json.loads(json.dumps(costs.to_json(), allow_nan=False))
+    assert content["layers"]["conv1"]["theoretical_speedup"] == 4.0
+    assert content["layers"]["pool1"]["theoretical_speedup"] is None
+    assert set(content["total"]["measured_speedup"]) == {"masked", "compacted", "sparse"}
+    assert (content["batch"], content["threads"]) == (2, 1)
+
+
+def test_the_unpruned_twin_has_every_weight():
+    for weight_norm in (False, True):
+        network = random_cnn(3, batch_norm=True, weight_norm=weight_norm)
+        sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.channelwise, 0.5)
+        dense = unpruned(network)
+        assert dense.sparsity() == 0
+        assert all(weight.value.all() for weight in dense.weights().values())
+        assert network.sparsity() > 0
+
+
+def test_a_compacted_network_of_other_widths_is_reported(rng):
+    network = random_cnn(3, batch_norm=True)
+    sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.channelwise, 0.5)
+    costs = sn.cost_report(network, IMAGE, batch=1, threads=1, seconds=0.01)
+    assert costs.total.macs_kept < costs.total.macs
+    assert costs.total.nonzeros < costs.total.parameters
+
+
+def test_latency_is_measured_in_turn():
+    order = []
+    result = measure({"a": lambda: order.append("a"), "b": lambda: (order.append("b"), time.sleep(0.002))}, 0.02)
+    assert order == ["a", "b"] * (len(order) // 2)
+    assert result["b"].median_us > 1900 > result["a"].median_us
+    assert result["a"].calls == len(order) // 2 - 1  # the first call warms up
+    assert Latency.of([1e-6, 2e-6, 3e-6]) == Latency(pytest.approx(2), pytest.approx(1.5), pytest.approx(2.5), 3)
+
+
+def test_the_sentence_says_wins_and_losses(report):
+    costs, _ = report
+    sentence = describe_gain(costs, 0.75, 0.99, 0.985)
+    assert "75.0 % of the weights gone" in sentence
+    assert "from 99.00 % to 98.50 %" in sentence
+    assert ("times as fast as" in sentence) == (costs.total.speedup() >= 1)
+
+
+def test_format_table():
+    assert format_table([("a", "bb"), ("ccc", "1")]) == "a    bb\nccc   1"
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match="batch"):
+        sn.cost_report(sn.models.lenet_300_100(), (1, 28, 28), batch=0)
+    with pytest.raises(ValueError, match="seconds"):
+        sn.cost_report(sn.models.lenet_300_100(), (1, 28, 28), seconds=0)
+
+
+def test_plot(tmp_path):
+    pytest.importorskip("matplotlib")
+    plot_accuracy(tmp_path / "plot.png", [0, 0.5, 0.9], [0.98, 0.97, 0.9], 0.98)
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_plot_without_matplotlib_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    with pytest.raises(ImportError, match=r"pip install 'sparsenet\[app\]'"):
+        plot_accuracy(tmp_path / "plot.png", [0], [1], 1)
+    assert list(tmp_path.iterdir()) == []

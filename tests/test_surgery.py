@@ -1,0 +1,120 @@
+"""Surgery: the compacted network has the masked one's outputs, is smaller, and carries all state along."""
+
+import numpy as np
+import pytest
+from helpers import IMAGE, random_cnn
+from hypothesis import given
+from hypothesis import strategies as st
+
+import sparsenet as sn
+from sparsenet.pruning.masks import Channel
+from sparsenet.pruning.structures import extend_masks, find_couplings
+
+
+@given(
+    seed=st.integers(0, 500),
+    batch_norm=st.booleans(),
+    weight_norm=st.booleans(),
+    sparsity=st.sampled_from([0.3, 0.5, 0.8]),
+)
+def test_compacted_equals_masked(seed, batch_norm, weight_norm, sparsity):
+    network = random_cnn(seed, batch_norm=batch_norm, weight_norm=weight_norm)
+    units = [len(w.value) for w in network.weights().values()]
+    sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.channelwise, sparsity)
+    small = sn.remove_pruned_structures(network)
+    x = np.random.default_rng(seed).standard_normal((5, *IMAGE)).astype(np.float32)
+    np.testing.assert_allclose(small(x), network(x), rtol=1e-4, atol=1e-5)
+    expected = [n - min(round(sparsity * n), n - 1) for n in units[:-1]] + units[-1:]
+    assert [len(w.value) for w in small.weights().values()] == expected
+    assert small.sparsity() == 0
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("optimizer", [sn.SGD(lr=0.02, momentum=0.9, weight_decay=0.01), sn.Adam()])
+def test_training_goes_on_as_if_nothing_had_been_cut(rng, batch_norm, optimizer):
+    """Masked and compacted network, trained on with the same data, stay the same: state and statistics are carried."""
+    network = random_cnn(11, batch_norm=batch_norm).astype(np.float64)
+    data = rng.standard_normal((24, *IMAGE)), rng.integers(0, 3, 24)
+    sn.fit(network, data, epochs=2, optimizer=optimizer, batch_size=8)
+    sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.channelwise, 0.5)
+    small = sn.remove_pruned_structures(network)
+    for net in (network, small):
+        sn.fit(net, data, epochs=3, optimizer=optimizer, batch_size=8, seed=4)
+    np.testing.assert_allclose(small(data[0]), network(data[0]), rtol=1e-8, atol=1e-9)
+
+
+def test_shapes_and_values_by_hand():
+    """conv (3 filters) -> flatten -> linear on 2 x 2 images: filter 1 goes, with columns 4..7 of the linear layer."""
+    network = sn.chain(
+        {"conv": sn.Conv2d(1, 3, 1, seed=1), "relu": sn.ReLU(), "flatten": sn.Flatten(), "fc": sn.Linear(12, 2, seed=1)}
+    )
+    network["conv"].bias.value[:] = [0.1, 0.2, 0.3]
+    columns = network["fc"].weight.value.copy()
+    mask = np.ones((3, 1, 1, 1), bool)
+    mask[1] = False
+    network.apply_masks({"conv": mask})
+    extend_masks(network)
+    assert network["conv"].bias.value.tolist() == [np.float32(0.1), 0, np.float32(0.3)]
+    assert np.flatnonzero(~network["fc"].weight.mask[0]).tolist() == [4, 5, 6, 7]
+    small = sn.remove_pruned_structures(network)
+    assert small["conv"].out_channels == 2
+    assert small["fc"].in_features == 8
+    assert np.array_equal(small["fc"].weight.value, np.delete(columns, [4, 5, 6, 7], axis=1))
+
+
+def test_a_masked_filter_does_not_emit_the_beta_behind_it(rng):
+    network = random_cnn(2, batch_norm=True)
+    sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.channelwise, 0.5)
+    gone = ~network.masks()["conv1"].reshape(len(network["conv1"].bias.value), -1).any(axis=1)
+    x = rng.standard_normal((2, *IMAGE)).astype(np.float32)
+    y = network["norm1"].forward(network["conv1"].forward(x))
+    assert gone.any()
+    assert not y[:, gone].any()
+    assert np.abs(y[:, ~gone]).max() > 0
+
+
+def test_a_unit_that_emits_its_bias_stays(rng):
+    """Weight pruning may empty a row and leave its bias: the unit still counts, and surgery must not touch it."""
+    network = random_cnn(7, batch_norm=False)
+    mask = network.masks()["fc1"]
+    mask[0] = False
+    network.apply_masks({"fc1": mask})
+    small = sn.remove_pruned_structures(network)
+    assert len(small["fc1"].bias.value) == len(mask)
+    x = rng.standard_normal((3, *IMAGE)).astype(np.float32)
+    np.testing.assert_allclose(small(x), network(x), rtol=1e-5, atol=1e-6)
+
+
+def test_units_that_nothing_reads_go_too(rng):
+    network = random_cnn(9, batch_norm=True)
+    scores = sn.score(network, sn.scores.l1)
+    network.apply_masks(sn.make_masks(scores, 0.5, granularity=Channel(), scope="layer", exclude=["conv1", "fc1"]))
+    small = sn.remove_pruned_structures(network)
+    assert small["conv1"].out_channels < network["conv1"].out_channels
+    assert small["fc1"].out_features < network["fc1"].out_features
+    x = rng.standard_normal((3, *IMAGE)).astype(np.float32)
+    np.testing.assert_allclose(small(x), network(x), rtol=1e-4, atol=1e-5)
+
+
+def test_the_output_layer_keeps_its_classes_and_every_layer_a_unit():
+    network = random_cnn(3, batch_norm=False)
+    sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.channelwise, 0.99)
+    small = sn.remove_pruned_structures(network)
+    assert [len(w.value) for w in small.weights().values()] == [1, 1, 1, 3]
+
+
+def test_couplings_of_a_chain():
+    couplings = {c.producer: c for c in find_couplings(sn.models.simple_cnn(batch_norm=True))}
+    assert couplings["conv1"].norms == ("norm1",)
+    assert couplings["conv1"].consumers == {"conv2": 1}
+    assert couplings["conv2"].consumers == {"fc1": 49}
+    assert couplings["fc1"].consumers == {"fc2": 1}
+    assert couplings["fc2"].consumers == {}
+
+
+def test_the_original_is_untouched():
+    network = random_cnn(1, batch_norm=True)
+    sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.channelwise, 0.5)
+    before = {name: p.value.copy() for name, p in network.parameters().items()}
+    sn.remove_pruned_structures(network)
+    assert all(np.array_equal(p.value, before[name]) for name, p in network.parameters().items())
