@@ -93,7 +93,8 @@ def main():
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        return worker(options.worker[0], int(options.worker[1]))
+        worker(options.worker[0], int(options.worker[1]))
+        return
     from sparsenet.lab.experiment import describe_environment
 
     check_gradients()
@@ -109,9 +110,8 @@ def main():
             low, middle, high = min(values), statistics.median(values), max(values)
             result["images_per_second"][f"{engine}, {threads} threads"] = [low, middle, high]
             ratio = statistics.median(o / t for o, t in zip(speeds["sparsenet"], values, strict=True))
-            print(
-                f"{threads} threads  {engine:20} {middle:7.0f} img/s ({low:.0f} to {high:.0f}), sparsenet is {ratio:.2f}x"
-            )
+            speed = f"{middle:.0f} img/s ({low:.0f} to {high:.0f})"
+            print(f"{threads} threads  {engine:20} {speed:28} sparsenet is {ratio:.2f}x")
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
 

@@ -9,6 +9,15 @@ import numpy as np
 FLOATS = (np.float32, np.float64)
 
 
+def _number(name: str, value: float) -> float:
+    if isinstance(value, str | bytes | bool | np.bool_):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, not {value!r}") from None
+
+
 def check_fraction(name: str, value: float, *, low: float = 0.0, high: float = 1.0, closed: bool = False) -> float:
     """Return `value` as a float in [low, high), or in [low, high] when `closed`.
 
@@ -19,10 +28,7 @@ def check_fraction(name: str, value: float, *, low: float = 0.0, high: float = 1
     ValueError
         When it is outside the interval, or not a number (NaN).
     """
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, not {value!r}") from None
+    number = _number(name, value)
     inside = low <= number <= high if closed else low <= number < high
     if not inside:
         raise ValueError(f"{name} must be in [{low:g}, {high:g}{']' if closed else ')'}, not {value!r}")
@@ -31,10 +37,7 @@ def check_fraction(name: str, value: float, *, low: float = 0.0, high: float = 1
 
 def check_positive(name: str, value: float, *, zero: bool = False) -> float:
     """Return `value` as a finite float above zero (or zero, where `zero` allows it)."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, not {value!r}") from None
+    number = _number(name, value)
     if not np.isfinite(number) or number < 0 or (number == 0 and not zero):
         raise ValueError(f"{name} must be a finite number {'>= 0' if zero else '> 0'}, not {value!r}")
     return number

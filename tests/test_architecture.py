@@ -62,7 +62,7 @@ def test_a_kernel_calls_only_kernels_of_its_own_file():
         jitted[path] = {
             f.name
             for f in tree.body
-            if isinstance(f, ast.FunctionDef) and any("njit" in ast.unparse(d) for d in f.decorator_list)
+            if isinstance(f, ast.FunctionDef) and any(ast.unparse(d) == "kernel" for d in f.decorator_list)
         }
         imported = {m.split(".")[-1] for m in imported_modules(path) if m.startswith("sparsenet")}
         for function in tree.body:

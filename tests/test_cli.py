@@ -121,7 +121,8 @@ def test_corrupt_data_and_bad_folders_get_one_line_and_status_2(tmp_path, capsys
     (tmp_path / "file").write_text("in the way")
     for arguments, message in (
         (["--dataset", "mnist", "--data", str(tmp_path)], "train-images-idx3-ubyte is not an IDX file"),
-        (["--out", str(tmp_path / "file")], "file"),
+        (["--out", str(tmp_path / "file")], "cannot be written"),
+        (["--out", "/proc/nowhere"], "cannot be written"),
     ):
         assert cli.main(["run", *QUICK, *arguments]) == 2
         error = capsys.readouterr().err

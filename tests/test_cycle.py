@@ -144,3 +144,44 @@ def test_bad_arguments_are_named(trained, few):
         sn.iterative_prune(trained.copy(), few, schedule=[0.5], retrain=lambda net: None, max_drop=2)
     with pytest.raises(ValueError, match="factor"):
         sn.iterative_prune(trained.copy(), few, schedule=[0.5], retrain=lambda net: None, factor=1.0)
+
+
+def test_a_network_of_nan_is_refused(trained, few):
+    network = trained.copy()
+
+    def spoil(net):
+        net["fc2"].bias.value[:] = np.nan
+
+    history = sn.iterative_prune(network, (few.x, 0 * few.y), schedule=[0.3], retrain=spoil)
+    assert not history.rounds[0].accepted
+    assert np.isfinite(network["fc2"].bias.value).all()
+
+
+def test_whatever_is_raised_the_network_is_the_last_good_one(trained, few):
+    for schedule, error in (([0.5, 1.0], ValueError), ([0.3, 0.5], KeyboardInterrupt)):
+        network, rounds = trained.copy(), []
+
+        def retrain(net, rounds=rounds):
+            rounds.append(net.copy())
+            if len(rounds) == 2:
+                raise KeyboardInterrupt
+
+        with pytest.raises(error):
+            sn.iterative_prune(network, few, schedule=schedule, retrain=retrain)
+        assert bits(network) == bits(rounds[0] if rounds else trained)
+
+
+def test_target_counts_as_make_masks_does(trained, few):
+    """0.9 of 206,736 weights is no whole number: the rounded count reaches it."""
+    history = sn.iterative_prune(trained.copy(), few, schedule=[0.9, 0.95], retrain=lambda net: None, target=0.9)
+    assert history.stopped == "target reached"
+    assert len(history.rounds) == 1
+
+
+def test_scores_of_some_layers_only(trained):
+    network = trained.copy()
+    sn.prune(network, {"fc1": sn.score(network, sn.scores.l1)["fc1"]}, sn.strategies.channelwise, 0.5)
+    assert network.masks()["fc1"].reshape(128, -1).any(axis=1).sum() == 64
+    assert network.masks()["conv2"].all()
+    with pytest.raises(ValueError, match="overrides names 'fc2'"):
+        sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.channelwise, 0.5, overrides={"fc2": 0.5})

@@ -86,7 +86,7 @@ def test_a_pruned_networks_file_is_small(tmp_path, sparsity, part):
         sizes.append((tmp_path / name).stat().st_size)
         by_layer = bytes_by_layer(tmp_path / name)
         assert sum(by_layer.values()) == sizes[-1]
-        assert set(by_layer) == {"file", "conv1", "conv2", "fc1", "fc2"}
+        assert set(by_layer) == {"/", "conv1", "conv2", "fc1", "fc2"}
     assert sizes[1] < part * 4 * 206_922
     assert sizes[1] < part * sizes[0] * 1.05
 
@@ -196,3 +196,24 @@ def test_the_same_network_gives_the_same_bytes(tmp_path):
         sn.save_network(tmp_path / name, sn.models.lenet_300_100(seed=1))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert zipfile.is_zipfile(tmp_path / "a")
+
+
+def test_a_header_that_lies_about_sizes_is_refused(content, tmp_path):
+    def enlarge(arrays):
+        header = json.loads(arrays["header"].tobytes())
+        header["nodes"][0]["layer"]["config"] |= {"in_features": 10**7, "out_features": 10**7}
+        arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+
+    def listed(arrays):
+        header = json.loads(arrays["header"].tobytes())
+        header["nodes"][0]["layer"]["config"] = []
+        arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+
+    def state(arrays):
+        arrays["fc1.bias/state/velocity"] = np.zeros(7, np.float32)
+
+    for number, change in enumerate((enlarge, listed, state)):
+        path = tmp_path / f"{number}.npz"
+        path.write_bytes(rewrite(content, change))
+        with pytest.raises(ValueError, match="damaged"):
+            sn.load_network(path)

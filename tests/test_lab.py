@@ -129,3 +129,8 @@ def test_a_plot_without_matplotlib_says_what_to_install(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match=r"pip install 'sparsenet\[app\]'"):
         plot_accuracy(tmp_path / "plot.png", [0], [1], 1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_networks_to_compare_must_have_the_same_layers():
+    with pytest.raises(ValueError, match="dense must have the layers"):
+        sn.cost_report(sn.models.lenet_300_100(), (1, 28, 28), dense=sn.models.lenet_5())

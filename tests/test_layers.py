@@ -196,3 +196,50 @@ def test_initialisation_has_the_stated_variance():
 def test_bad_arguments_are_named(build, error, message):
     with pytest.raises(error, match=message):
         build()
+
+
+def test_a_mask_that_keeps_all_changes_nothing_in_training(rng):
+    """Weight normalisation keeps the length of v and the optimiser's memory of it in step, whatever the sign of g."""
+    x, y = rng.standard_normal((16, 4)).astype(np.float32), rng.integers(0, 3, 16)
+    masked = sn.chain({"fc": sn.WeightNorm(sn.Linear(4, 3, seed=1))})
+    masked["fc"].gain.value *= np.array([1, -2, 3], np.float32)
+    sgd = sn.SGD(lr=0.05, momentum=0.9)
+    sn.fit(masked, (x, y), epochs=3, optimizer=sgd)
+    free = masked.copy()
+    masked.apply_masks({"fc": np.ones((3, 4), bool)})
+    for network in (masked, free):
+        sn.fit(network, (x, y), epochs=3, optimizer=sgd)
+    assert np.array_equal(masked["fc"].weight.value, free["fc"].weight.value)
+
+
+def test_a_mask_holds_against_set_weight_and_a_mask_of_the_product(rng):
+    for build in (lambda: sn.Linear(4, 3), lambda: sn.WeightNorm(sn.Linear(4, 3))):
+        layer, mask = build(), rng.random((3, 4)) < 0.5
+        layer.set_mask(mask)
+        layer.set_weight(np.ones((3, 4), np.float32))
+        np.testing.assert_allclose(layer.weight.value, mask, atol=1e-6)
+    layer = sn.WeightNorm(sn.Linear(4, 3))
+    layer.weight.set_mask(np.zeros((3, 4), bool))
+    assert not layer.forward(np.ones((1, 4), np.float32)).any()
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [(np.ones((2, 2), np.float32), ValueError), (np.ones((4, 3), int), TypeError), ([[1.0]], TypeError)],
+)
+def test_a_wrong_initialiser_is_named(value, error):
+    with pytest.raises(error, match=r"init\(shape, rng\)"):
+        sn.Linear(3, 4, init=lambda shape, rng: value)
+
+
+@pytest.mark.parametrize("name", ["conv", "relu", "max pool", "average pool"])
+def test_a_wrong_upstream_gradient_never_reaches_a_kernel(rng, name):
+    build, shape = LAYERS[name]
+    layer = build()
+    dy = np.ones_like(layer.forward(rng.standard_normal(shape).astype(np.float32)))
+    for wrong in (np.repeat(dy, 50, axis=-1), dy[..., :1]):
+        with pytest.raises(ValueError, match="dy must have the output's shape"):
+            layer.backward(wrong)
+    if name != "average pool":
+        with pytest.raises(TypeError, match="dy must be float32"):
+            layer.backward(dy.astype(np.float64))

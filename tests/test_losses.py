@@ -64,3 +64,21 @@ def test_bad_labels_are_named(labels, message):
 def test_bad_targets_are_named():
     with pytest.raises(ValueError, match="target must have"):
         losses.mean_squared_error(np.zeros((2, 3)), np.zeros((2, 1)))
+
+
+def test_metrics_refuse_what_would_broadcast_and_count_nan_as_wrong():
+    with pytest.raises(ValueError, match="metric=r_squared"):
+        losses.accuracy(np.zeros((3, 1)), np.zeros((3, 1)))
+    with pytest.raises(ValueError, match="target must have"):
+        losses.r_squared(np.zeros((3, 1)), np.zeros(3))
+    assert losses.accuracy(np.array([[np.nan, 0], [1, 0]]), np.array([0, 0])) == 0.5
+    constant = np.ones((3, 1))
+    assert losses.r_squared(constant, constant) == 1
+    assert losses.r_squared(constant + 1, constant) == 0
+
+
+def test_no_samples_is_an_error():
+    with pytest.raises(ValueError, match="at least one sample"):
+        losses.softmax_cross_entropy(np.zeros((0, 3)), np.zeros(0, int))
+    with pytest.raises(ValueError, match="at least one value"):
+        losses.mean_squared_error(np.zeros((0, 3)), np.zeros((0, 3)))

@@ -124,7 +124,10 @@ def test_max_threshold_by_hand_and_on_bell_shaped_weights(rng):
     gone = 1 - sn.strategies.max_threshold(bell, 0.2)["w"].mean()
     assert gone > 0.5  # "20 %" removes most of a bell-shaped layer
     current = {"a": np.array([[False, True, True], [True, True, True]])}
-    assert not mask_below_maximum({"a": np.full((2, 3), 1.0)}, 0.5, current=current)["a"][0, 0]
+    scores = {"a": np.array([[10.0, 1.0, 0.4], [0.6, 1.0, 1.0]])}  # the maximum over what is kept is 1, not 10
+    masks = mask_below_maximum(scores, 0.5, current=current)
+    assert masks["a"].tolist() == [[False, True, False], [True, True, True]]
+    assert not mask_below_maximum(scores, 0.5, current={"a": np.zeros((2, 3), bool)})["a"].any()
 
 
 def test_exclude_and_overrides(rng):
@@ -151,8 +154,15 @@ def test_unknown_names_and_bad_numbers_are_errors(rng, strategy):
             strategy(scores, bad)
     with pytest.raises(TypeError, match="must be a number"):
         strategy(scores, "half")
-    with pytest.raises(ValueError, match="scores of 'a' hold NaN"):
-        strategy(scores | {"a": np.full((2, 2), np.nan)}, 0.5)
+    for bad in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="scores of 'a' hold NaN or infinity"):
+            strategy(scores | {"a": np.full((2, 2), bad)}, 0.5)
+    with pytest.raises(ValueError, match="current names 'nope'"):
+        strategy(scores, 0.5, current={"nope": np.ones((1, 1), bool)})
+    with pytest.raises(ValueError, match="overrides names 'b', which exclude leaves out"):
+        strategy(scores, 0.5, exclude=["b"], overrides={"b": 0.1})
+    with pytest.raises(TypeError, match="granularity must be"):
+        sn.make_masks(scores, 0.5, granularity="filter")
     with pytest.raises(ValueError, match="at least one layer"):
         strategy({}, 0.5)
     with pytest.raises(ValueError, match="current mask of 'a'"):
@@ -174,17 +184,14 @@ def test_the_worked_example_of_the_article(rng, granularity):
     scale = (IMPORTANCE / scores).astype(np.float32)
     layer.weight.value *= scale[:, None] if layer is hidden else scale
     network = sn.chain({"hidden": hidden, "relu": sn.ReLU(), "output": output})
-    name, other = ("hidden", "output") if layer is hidden else ("output", "hidden")
+    name = "hidden" if layer is hidden else "output"
     x = rng.standard_normal((6, 4)).astype(np.float32)
     before = network(x)
 
     scores = sn.score(network, sn.scores.l1)
     np.testing.assert_allclose(sum_over_structures(scores[name], granularity), IMPORTANCE, rtol=1e-6)
     rule = sn.Strategy(granularity, sn.strategies.channelwise.rule)
-    if layer is hidden:
-        sn.prune(network, scores, rule, 1 / 5, exclude=[other])
-    else:
-        network.apply_masks(sn.make_masks(scores, 1 / 5, granularity=granularity, scope="layer", exclude=[other]))
+    sn.prune(network, scores, rule, 1 / 5)  # the input features and the outputs are no neurons to prune
     small = sn.remove_pruned_structures(network)
     assert small["hidden"].out_features == 4
     np.testing.assert_array_equal(small["hidden"].bias.value, np.delete(hidden.bias.value, 3))

@@ -134,3 +134,60 @@ def test_models_take_other_images_and_options(rng):
         sn.models.simple_cnn((28, 28))
     with pytest.raises(ValueError, match="classes"):
         sn.models.lenet_300_100(classes=0)
+
+
+def test_what_a_graph_must_not_be():
+    relu = sn.ReLU()
+    with pytest.raises(ValueError, match="one place only"):
+        sn.chain({"a": relu, "b": relu})
+    with pytest.raises(ValueError, match="only the last layer may go unread, not 'b', 'c'"):
+        sn.Network([sn.Node(name, sn.ReLU(), (source,)) for name, source in (("a", "input"), ("b", "a"), ("c", "a"))])
+    for name in ("", "fc.1", "a/b"):
+        with pytest.raises(ValueError, match="a layer's name"):
+            sn.chain({name: sn.ReLU()})
+
+
+def test_backward_is_checked(rng):
+    network = random_cnn(1, batch_norm=False)
+    with pytest.raises(RuntimeError, match="backward needs a forward"):
+        network.backward(np.ones((1, 3), np.float32))
+    network(rng.standard_normal((4, *IMAGE)).astype(np.float32))
+    with pytest.raises(ValueError, match="dy must have the output's shape"):
+        network.backward(np.ones((5, 3), np.float32))
+    with pytest.raises(TypeError, match="dy must be float32"):
+        network.backward(np.ones((4, 3)))
+
+
+def test_masks_are_applied_together_or_not_at_all():
+    network = random_cnn(1, batch_norm=False)
+    with pytest.raises(ValueError, match="mask of 'fc2'"):
+        network.apply_masks({"fc1": np.zeros_like(network.masks()["fc1"]), "fc2": np.ones(3, bool)})
+    assert network.sparsity() == 0
+    assert sn.chain({"relu": sn.ReLU()}).sparsity() == 0
+
+
+def test_copies_share_nothing_and_forget_the_activations(rng):
+    network = random_cnn(1, batch_norm=True)
+    data = rng.standard_normal((8, *IMAGE)).astype(np.float32), rng.integers(0, 3, 8)
+    sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.layerwise, 0.5)
+    sn.fit(network, data, epochs=1, optimizer=sn.Adam())
+    assert all(layer.saved is None for layer in network.copy().layers().values())
+    for twin in (network.copy(), network.astype(np.float64)):
+        for name, parameter in network.parameters().items():
+            other = twin.parameters()[name]
+            arrays = [(parameter.value, other.value), (parameter.mask, other.mask)]
+            arrays += [(array, other.state[key]) for key, array in parameter.state.items()]
+            assert not any(a is not None and np.shares_memory(a, b) for a, b in arrays)
+    sn.predict(network, data[0])
+    assert all(layer.saved is None for layer in network.layers().values())
+    with pytest.raises(TypeError, match="dtype must be float32 or float64"):
+        network.astype(np.int32)
+
+
+def test_the_bits_do_not_depend_on_the_threads_of_blas(rng):
+    network, x = sn.models.lenet_300_100(), rng.random((256, 1, 28, 28), np.float32)
+    expected = network(x)
+    for count in (1, 2):
+        with sn.threads(count):
+            assert np.array_equal(network(x), expected)
+    assert np.array_equal(sn.predict(network, x), expected)

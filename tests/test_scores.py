@@ -96,7 +96,7 @@ def test_own_criteria_and_errors(rng):
     network = random_cnn(0, batch_norm=False)
     own = sn.score(network, lambda weight: weight**4)
     np.testing.assert_allclose(own["fc1"], network["fc1"].weight.value ** 4)
-    with pytest.raises(ValueError, match="needs data"):
+    with pytest.raises(ValueError, match="data must be given"):
         sn.score(network, sn.scores.taylor)
     with pytest.raises(ValueError, match="arguments of the criterion names 'theta'"):
         sn.score(network, lambda theta: theta)

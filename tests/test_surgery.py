@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sparsenet as sn
+from sparsenet.nn.layer import Layer
 from sparsenet.pruning.masks import Channel
 from sparsenet.pruning.structures import extend_masks, find_couplings
 
@@ -118,3 +119,41 @@ def test_the_original_is_untouched():
     before = {name: p.value.copy() for name, p in network.parameters().items()}
     sn.remove_pruned_structures(network)
     assert all(np.array_equal(p.value, before[name]) for name, p in network.parameters().items())
+
+
+def test_layers_of_unknown_kind_stop_surgery(rng):
+    class Shift(Layer):
+        def forward(self, x, training=False):
+            return x + 1
+
+    network = sn.chain({"a": sn.Linear(3, 4, seed=1), "own": Shift(), "b": sn.Linear(4, 2, seed=2)})
+    mask = np.ones((4, 3), bool)
+    mask[1] = False
+    network.apply_masks({"a": mask})
+    x = rng.standard_normal((3, 3)).astype(np.float32)
+    small = sn.remove_pruned_structures(network)
+    assert small["a"].out_features == 4
+    np.testing.assert_allclose(small(x), network(x), rtol=1e-6)
+
+
+def test_normalised_features_behind_a_flatten_stay(rng):
+    network = sn.chain(
+        {"conv": sn.Conv2d(1, 3, 3), "flatten": sn.Flatten(), "norm": sn.BatchNorm(12), "fc": sn.Linear(12, 2)}
+    )
+    sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.channelwise, 0.5)
+    x = rng.standard_normal((3, 1, 4, 4)).astype(np.float32)
+    small = sn.remove_pruned_structures(network)
+    assert small["conv"].out_channels == 3
+    np.testing.assert_allclose(small(x), network(x), rtol=1e-6)
+
+
+def test_momentum_of_a_normalised_weight_is_carried(rng):
+    network = random_cnn(12, batch_norm=False, weight_norm=True).astype(np.float64)
+    data = rng.standard_normal((24, *IMAGE)), rng.integers(0, 3, 24)
+    sgd = sn.SGD(lr=0.02, momentum=0.9)
+    sn.fit(network, data, epochs=2, optimizer=sgd, batch_size=8)
+    sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.channelwise, 0.5)
+    small = sn.remove_pruned_structures(network)
+    for net in (network, small):
+        sn.fit(net, data, epochs=3, optimizer=sgd, batch_size=8, seed=4)
+    np.testing.assert_allclose(small(data[0]), network(data[0]), rtol=1e-8, atol=1e-9)

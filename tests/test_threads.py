@@ -1,6 +1,10 @@
 """Sharing work among threads: every item once, errors come through, BLAS is given back."""
 
+import os
+import subprocess
+import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -82,3 +86,47 @@ def test_worth():
     assert worth(10, 100) == 10
     assert worth(1000, 100) == 1
     assert worth(0, 100) == 100
+
+
+def test_an_error_waits_for_the_other_pieces():
+    finished = []
+
+    def kernel(start, stop):
+        if start == 0:
+            raise RuntimeError("first")
+        time.sleep(0.1)
+        finished.append(start)
+
+    with sn.threads(3), pytest.raises(RuntimeError, match="first"):
+        share(kernel, 3)
+    assert len(finished) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_works():
+    code = (
+        "import os, warnings, numpy as np, sparsenet as sn\n"
+        "warnings.simplefilter('ignore')\n"
+        "net, x = sn.models.simple_cnn(), np.ones((64, 1, 28, 28), np.float32)\n"
+        "with sn.threads(2):\n"
+        "    expected = net(x)\n"
+        "    child = os.fork()\n"
+        "    same = np.array_equal(net(x), expected)\n"
+        "    if child == 0:\n"
+        "        os._exit(0 if same else 1)\n"
+        "    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert out.stdout.strip() == "0"
+
+
+def test_kernels_compile_where_no_cache_can_be_written(monkeypatch):
+    from sparsenet.kernels import jit
+
+    def refuse(function, cache=False, nogil=False):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return function
+
+    monkeypatch.setattr(jit, "njit", refuse)
+    assert jit.kernel(len) is len

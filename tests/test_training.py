@@ -109,3 +109,20 @@ def test_bad_input_is_named(digits):
         np.errstate(all="ignore"),
     ):
         sn.fit(network, (x, y), epochs=3, optimizer=sn.SGD(lr=1e6))
+
+
+def test_nan_is_refused_in_the_data_and_found_in_the_parameters(digits):
+    x, y = small(digits)
+    with pytest.raises(ValueError, match="data holds NaN or infinity"):
+        sn.fit(sn.models.lenet_300_100(), (np.where(x > 0.5, np.float32(np.nan), x), y), epochs=1)
+    with pytest.raises(TypeError, match="must hold NumPy arrays"):
+        sn.fit(sn.models.lenet_300_100(), (x.tolist(), y.tolist()), epochs=1)
+
+    class Spoiler:
+        lr = 1.0
+
+        def update(self, parameter, lr):
+            parameter.value[...] = np.nan
+
+    with pytest.raises(FloatingPointError, match="training diverged"):
+        sn.fit(sn.models.lenet_300_100(), (x, y), epochs=1, optimizer=Spoiler(), batch_size=len(x))

@@ -19,6 +19,8 @@ def parse(content: bytes, name: str = "IDX data") -> np.ndarray:
         raise ValueError(f"{name} is not an IDX file: it begins with {content[:4].hex(' ') or 'nothing'}")
     dtype, ndim = np.dtype(TYPES[content[2]]), content[3]
     header = 4 + 4 * ndim
+    if ndim > 8:
+        raise ValueError(f"{name} is not an IDX file of images or labels: it announces {ndim} dimensions")
     if len(content) < header:
         raise ValueError(f"{name} is truncated: {len(content)} bytes end inside the header of {header}")
     shape = struct.unpack(f">{ndim}I", content[4:header])

@@ -1,14 +1,15 @@
 """Rectified linear unit, forward and backward, as one pass each over the elements."""
 
 import numpy as np
-from numba import njit
 
+from .conv import check_output_gradient
+from .jit import kernel
 from .threads import share
 
 SMALL = 1 << 17  # elements below which a second thread costs more than it brings
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _relu(start, stop, x, y):
     zero = x.dtype.type(0)
     x, y = x[start:stop], y[start:stop]  # loops from 0: from an unknown start they do not become vector code
@@ -16,7 +17,7 @@ def _relu(start, stop, x, y):
         y[i] = zero if x[i] < zero else x[i]  # a NaN stays
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _relu_gradient(start, stop, dy, x, dx):
     zero = x.dtype.type(0)
     dy, x, dx = dy[start:stop], x[start:stop], dx[start:stop]
@@ -38,6 +39,7 @@ def relu(x: np.ndarray) -> np.ndarray:
 
 def relu_gradient(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
     """dx = dy where x > 0, else 0 (the subgradient 0 at the kink)."""
+    dy = check_output_gradient(dy, x.shape, x.dtype)
     dx = np.empty(x.shape, x.dtype)
     share(_relu_gradient, x.size, _flat(dy), _flat(x), _flat(dx), least=SMALL)
     return dx

@@ -13,8 +13,8 @@ output position (y, x), in the order of a weight row reshaped to (C kh kw):
 """
 
 import numpy as np
-from numba import njit
 
+from .jit import kernel
 from .threads import share, worth
 
 SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it brings
@@ -38,7 +38,16 @@ def check_convolution(x: np.ndarray, weight: np.ndarray, stride: tuple, padding:
     output_size(x.shape[2:], weight.shape[2:], stride, padding)
 
 
-@njit(cache=True, nogil=True)
+def check_output_gradient(dy: np.ndarray, shape: tuple, dtype: np.dtype) -> np.ndarray:
+    """Return dy, contiguous, when it has the output's shape and type; else raise before a kernel indexes it."""
+    if dy.shape != tuple(shape):
+        raise ValueError(f"dy must have the output's shape {tuple(shape)}, not {dy.shape}")
+    if dy.dtype != dtype:
+        raise TypeError(f"dy must be {dtype}, like the forward pass, not {dy.dtype}")
+    return np.ascontiguousarray(dy)
+
+
+@kernel
 def _pad(image, pad_h, pad_w, padded):
     channels, height, width = image.shape
     for c in range(channels):
@@ -47,7 +56,7 @@ def _pad(image, pad_h, pad_w, padded):
                 padded[c, h + pad_h, w + pad_w] = image[c, h, w]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _im2col(padded, kernel_h, kernel_w, stride_h, stride_w, out_h, out_w, cols):
     for c in range(padded.shape[0]):
         for i in range(kernel_h):
@@ -62,7 +71,7 @@ def _im2col(padded, kernel_h, kernel_w, stride_h, stride_w, out_h, out_w, cols):
                             row[y * out_w + x] = padded[c, y * stride_h + i, x * stride_w + j]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _col2im(cols, kernel_h, kernel_w, stride_h, stride_w, out_h, out_w, padded):
     padded[:] = 0
     for c in range(padded.shape[0]):
@@ -78,7 +87,7 @@ def _col2im(cols, kernel_h, kernel_w, stride_h, stride_w, out_h, out_w, padded):
                             padded[c, y * stride_h + i, x * stride_w + j] += row[y * out_w + x]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _forward(start, stop, x, weight, bias, stride_h, stride_w, pad_h, pad_w, relu, y):
     _, channels, height, width = x.shape
     outputs, _, kernel_h, kernel_w = weight.shape
@@ -97,7 +106,7 @@ def _forward(start, stop, x, weight, bias, stride_h, stride_w, pad_h, pad_w, rel
                 image[o, q] = x.dtype.type(0) if relu and total < 0 else total
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _input_gradient(start, stop, dy, weight, stride_h, stride_w, pad_h, pad_w, dx):
     _, channels, height, width = dx.shape
     outputs, _, kernel_h, kernel_w = weight.shape
@@ -114,7 +123,7 @@ def _input_gradient(start, stop, dy, weight, stride_h, stride_w, pad_h, pad_w, d
                     dx[n, c, h, w] = padded[c, h + pad_h, w + pad_w]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _weight_gradient(start, stop, x, dy, stride_h, stride_w, pad_h, pad_w, parts):
     images, channels, height, width = x.shape
     count, outputs, _, kernel_h, kernel_w = parts.shape
@@ -155,6 +164,8 @@ def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: tuple, p
     y[n,o,y,x] = b[o] + sum_cij w[o,c,i,j] x[n, c, y s + i - p, x s + j - p], zero outside the image.
     """
     check_convolution(x, weight, stride, padding)
+    if bias.shape != weight.shape[:1]:
+        raise ValueError(f"bias must have shape {weight.shape[:1]}, one for each output channel, not {bias.shape}")
     y = np.empty((len(x), len(weight), *output_size(x.shape[2:], weight.shape[2:], stride, padding)), x.dtype)
     conv2d_into(np.ascontiguousarray(x), np.ascontiguousarray(weight), bias, stride, padding, y)
     return y
@@ -169,7 +180,8 @@ def conv2d_input_gradient(
     -----
     dx[n, c, y s + i - p, x s + j - p] += w[o,c,i,j] dy[n,o,y,x]   (the adjoint of x -> y).
     """
-    dy, weight = np.ascontiguousarray(dy), np.ascontiguousarray(weight)
+    shape = (len(dy), len(weight), *output_size(input_size, weight.shape[2:], stride, padding))
+    dy, weight = check_output_gradient(dy, shape, weight.dtype), np.ascontiguousarray(weight)
     dx = np.empty((len(dy), weight.shape[1], *input_size), dy.dtype)
     share(_input_gradient, len(dy), dy, weight, *stride, *padding, dx)
     return dx
@@ -184,7 +196,8 @@ def conv2d_weight_gradient(
     -----
     dw[o,c,i,j] = sum_nyx dy[n,o,y,x] x[n, c, y s + i - p, x s + j - p]   (the adjoint of w -> y).
     """
-    x, dy = np.ascontiguousarray(x), np.ascontiguousarray(dy)
+    shape = (len(x), dy.shape[1], *output_size(x.shape[2:], kernel_size, stride, padding))
+    x, dy = np.ascontiguousarray(x), check_output_gradient(dy, shape, x.dtype)
     parts = np.empty((min(WEIGHT_GRADIENT_PARTS, max(len(x), 1)), dy.shape[1], x.shape[1], *kernel_size), x.dtype)
     share(_weight_gradient, len(parts), x, dy, *stride, *padding, parts)
     return parts.sum(axis=0)

@@ -7,14 +7,14 @@ through a kept weight.
 """
 
 import numpy as np
-from numba import njit
 
+from .jit import kernel
 from .threads import share, worth
 
 SMALL = 1 << 18  # multiply-adds below which a second thread costs more than it brings
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _pad(image, pad_h, pad_w, padded):
     channels, height, width = image.shape
     for c in range(channels):
@@ -23,7 +23,7 @@ def _pad(image, pad_h, pad_w, padded):
                 padded[c, h + pad_h, w + pad_w] = image[c, h, w]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _convolve_shifted(values, columns, kernel_h, kernel_w, padded, flat, total):
     """total[y * W + x] += sum_k values[k] * flat[shift_k + y * W + x]; stride 1, rows of `total` as wide as the input.
 
@@ -43,7 +43,7 @@ def _convolve_shifted(values, columns, kernel_h, kernel_w, padded, flat, total):
             total[q] += value * shifted[q]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _convolve_strided(values, columns, kernel_h, kernel_w, stride_h, stride_w, padded, total):
     """total[y, x] += sum_k values[k] * padded[c_k, y * s + i_k, x * s + j_k], for any stride."""
     for k in range(values.size):
@@ -56,7 +56,7 @@ def _convolve_strided(values, columns, kernel_h, kernel_w, stride_h, stride_w, p
                 total[y, x] += value * padded[c, y * stride_h + i, x * stride_w + j]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _finish(total, bias, relu, plane):
     for y in range(plane.shape[0]):
         for x in range(plane.shape[1]):
@@ -64,7 +64,7 @@ def _finish(total, bias, relu, plane):
             plane[y, x] = plane.dtype.type(0) if relu and value < 0 else value
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _conv(start, stop, x, values, columns, rows, bias, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, relu, y):
     _, channels, height, width = x.shape
     _, outputs, out_h, out_w = y.shape
@@ -88,7 +88,7 @@ def _conv(start, stop, x, values, columns, rows, bias, kernel_h, kernel_w, strid
             _finish(total, bias[o], relu, y[n, o])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _linear(start, stop, x, values, columns, rows, bias, relu, y):
     """y[n, o] = bias[o] + sum_k values[k] * x[n, columns[k]]; the samples are the innermost, contiguous loop."""
     features = x.shape[1]
@@ -108,7 +108,7 @@ def _linear(start, stop, x, values, columns, rows, bias, relu, y):
             y[start + n, o] = y.dtype.type(0) if relu and total[n] < 0 else total[n]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _linear_single(x, values, columns, rows, bias, relu, y):
     """y[o] = bias[o] + sum_k values[k] * x[columns[k]] for one sample; four sums, to keep the adders busy."""
     for o in range(rows.size - 1):

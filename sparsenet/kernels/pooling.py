@@ -5,15 +5,15 @@ The 2x2 window with stride 2, which nearly every network uses, has loops of its 
 """
 
 import numpy as np
-from numba import njit
 
-from .conv import output_size
+from .conv import check_output_gradient, output_size
+from .jit import kernel
 from .threads import share, worth
 
 SMALL = 1 << 15  # elements below which a second thread costs more than it brings
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _max_forward(start, stop, x, window_h, window_w, stride_h, stride_w, pad_h, pad_w, y):
     _, height, width = x.shape
     _, out_h, out_w = y.shape
@@ -29,7 +29,7 @@ def _max_forward(start, stop, x, window_h, window_w, stride_h, stride_w, pad_h, 
                 y[plane, r, q] = best
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _max_forward_2x2(start, stop, x, y):
     for plane in range(start, stop):
         for r in range(y.shape[1]):
@@ -41,7 +41,7 @@ def _max_forward_2x2(start, stop, x, y):
                 y[plane, r, q] = best
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _max_backward(start, stop, dy, x, y, window_h, window_w, stride_h, stride_w, pad_h, pad_w, dx):
     _, height, width = dx.shape
     _, out_h, out_w = dy.shape
@@ -57,7 +57,7 @@ def _max_backward(start, stop, dy, x, y, window_h, window_w, stride_h, stride_w,
                             rest = dy.dtype.type(0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _max_backward_2x2(start, stop, dy, x, y, dx):
     zero = dy.dtype.type(0)
     width = y.shape[2]
@@ -80,7 +80,7 @@ def _max_backward_2x2(start, stop, dy, x, y, dx):
                     target[2 * q + 1] = odd[q]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _average_forward(start, stop, x, window_h, window_w, stride_h, stride_w, pad_h, pad_w, y):
     _, height, width = x.shape
     _, out_h, out_w = y.shape
@@ -95,7 +95,7 @@ def _average_forward(start, stop, x, window_h, window_w, stride_h, stride_w, pad
                 y[plane, r, q] = total / x.dtype.type(window_h * window_w)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _average_backward(start, stop, dy, window_h, window_w, stride_h, stride_w, pad_h, pad_w, dx):
     _, height, width = dx.shape
     _, out_h, out_w = dy.shape
@@ -140,6 +140,7 @@ def max_pool2d_gradient(
     dy: np.ndarray, x: np.ndarray, y: np.ndarray, window: tuple, stride: tuple, padding: tuple
 ) -> np.ndarray:
     """dx[n, c, argmax of the window] += dy[n,c,r,q]: the first position that holds the maximum takes the gradient."""
+    dy = check_output_gradient(dy, y.shape, x.dtype)
     dx = np.zeros_like(x, order="C")
     if _halves(window, stride, padding):
         _share_planes(_max_backward_2x2, dy, x, y, dx)
@@ -162,6 +163,7 @@ def average_pool2d_gradient(
     dy: np.ndarray, input_size: tuple, window: tuple, stride: tuple, padding: tuple
 ) -> np.ndarray:
     """dx[n,c,h,w] += dy[n,c,r,q] / (window height * window width) for every window over (h, w)."""
+    dy = check_output_gradient(dy, (*dy.shape[:2], *output_size(input_size, window, stride, padding)), dy.dtype)
     dx = np.zeros((*dy.shape[:2], *input_size), dy.dtype)
     _share_planes(_average_backward, dy, *window, *stride, *padding, dx)
     return dx

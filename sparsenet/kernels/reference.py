@@ -7,12 +7,12 @@ s = stride, p = padding. All three kernels are one sum, read for one of its thre
 """
 
 import numpy as np
-from numba import njit
 
 from .conv import check_convolution, output_size
+from .jit import kernel
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _forward(x, weight, bias, stride_h, stride_w, pad_h, pad_w, y):
     images, outputs, out_h, out_w = y.shape
     _, channels, kernel_h, kernel_w = weight.shape
@@ -30,7 +30,7 @@ def _forward(x, weight, bias, stride_h, stride_w, pad_h, pad_w, y):
                     y[n, o, r, q] = total
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _input_gradient(dy, weight, stride_h, stride_w, pad_h, pad_w, dx):
     images, outputs, out_h, out_w = dy.shape
     _, channels, kernel_h, kernel_w = weight.shape
@@ -46,7 +46,7 @@ def _input_gradient(dy, weight, stride_h, stride_w, pad_h, pad_w, dx):
                                     dx[n, c, h, w] += weight[o, c, i, j] * dy[n, o, r, q]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _weight_gradient(x, dy, stride_h, stride_w, pad_h, pad_w, dw):
     images, outputs, out_h, out_w = dy.shape
     _, channels, kernel_h, kernel_w = dw.shape

@@ -11,7 +11,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import ContextVar
 from importlib.util import find_spec
 from pathlib import Path
@@ -93,8 +93,18 @@ def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix="sparsenet")
 
 
-if hasattr(os, "register_at_fork"):  # a forked child has the pool's object but none of its threads
-    os.register_at_fork(after_in_child=_pool.cache_clear)
+def _start_afresh() -> None:
+    """A forked child has the pool's object but none of its threads, and perhaps a block that nobody will leave."""
+    global _blas_lock, _blas_blocks
+    _pool.cache_clear()
+    _blas_lock = threading.Lock()
+    if _blas_blocks:
+        _blas_blocks = 1
+        _leave_one_blas_thread()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_afresh)
 
 
 def worth(operations: int, work: int) -> int:
@@ -124,5 +134,6 @@ def share(kernel: Callable, count: int, *arguments, chunk: int | None = None, le
     try:
         work(0)
     finally:
-        for future in futures:
-            future.result()
+        wait(futures)  # all of them, before an error of one lets the caller go on with the buffers
+    for future in futures:
+        future.result()

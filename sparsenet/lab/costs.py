@@ -114,6 +114,9 @@ def cost_report(
     threads = available_threads() if threads is None else check_count("threads", threads)
     dense = unpruned(network) if dense is None else dense
     compacted = remove_pruned_structures(network) if compacted is None else compacted
+    for argument, other in (("dense", dense), ("compacted", compacted)):
+        if list(other.layers()) != list(network.layers()):
+            raise ValueError(f"{argument} must have the layers of network: {', '.join(network.layers())}")
     forms = {"dense": (dense, "dense"), "masked": (network, "dense"), "compacted": (compacted, "dense")}
     forms["sparse"] = (network, "auto")
     plans = {n: compile(net, input_shape, batch=batch, threads=threads, form=f) for n, (net, f) in forms.items()}
@@ -133,13 +136,13 @@ def cost_report(
 
 def unpruned(network: Network) -> Network:
     """The network without masks, the pruned weights drawn anew: a dense network of the same shape to time."""
-    dense, rng = network.copy(), np.random.default_rng(0)
+    dense, rng, masks = network.copy(), np.random.default_rng(0), network.masks()
+    for parameter in [*dense.parameters().values(), *dense.weights().values()]:
+        parameter.mask = None
     for name, layer in dense.weighted().items():
         weight = layer.weight.value
         drawn = rng.standard_normal(weight.shape).astype(weight.dtype) / np.sqrt(weight[0].size)
-        layer.set_weight(np.where(network.masks()[name], weight, drawn))
-    for parameter in [*dense.parameters().values(), *dense.weights().values()]:
-        parameter.mask = None
+        layer.set_weight(np.where(masks[name], weight, drawn))
     return dense
 
 

@@ -3,6 +3,7 @@
 import json
 import platform
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -80,7 +81,7 @@ def run_experiment(experiment: Experiment, folder: str | Path, narrator: Narrato
     narrator = narrator or Narrator()
     data = load_dataset(experiment.dataset, folder=experiment.data)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    _check_folder(folder)
     dense = _train(experiment, data, narrator)
     save_network(folder / "dense.npz", dense)
     pruned = dense.copy()
@@ -114,6 +115,16 @@ def write_json(path: Path, content: dict) -> None:
     """Write `content` as JSON, whole or not at all."""
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def _check_folder(folder: Path) -> None:
+    """Make the folder and write into it now, not after an hour of training."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"folder {str(folder)!r} cannot be written: {error.strerror}") from None
 
 
 def _train(experiment: Experiment, data: Dataset, narrator: Narrator) -> Network:

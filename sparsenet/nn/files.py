@@ -36,6 +36,8 @@ LAYERS = {
     )
 }
 DAMAGE = (
+    AttributeError,
+    MemoryError,
     ValueError,
     KeyError,
     TypeError,
@@ -82,14 +84,14 @@ def load_network(path: str | Path) -> Network:
 
 
 def bytes_by_layer(path: str | Path) -> dict[str, int]:
-    """Bytes that each layer's arrays take in the file, and under "file" what is left (header, directory)."""
-    sizes = {"file": Path(path).stat().st_size}
+    """Bytes that each layer's arrays take in the file, and under "/" what is left (header, directory)."""
+    sizes = {"/": Path(path).stat().st_size}
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
             layer = entry.filename.split(".")[0]
             if entry.filename != "header.npy":
                 sizes[layer] = sizes.get(layer, 0) + entry.compress_size
-                sizes["file"] -= entry.compress_size
+                sizes["/"] -= entry.compress_size
     return sizes
 
 
@@ -130,7 +132,10 @@ def _build_layer(description: Mapping) -> Layer:
     values = {
         key: _build_layer(v) if isinstance(v, dict) else tuple(v) if isinstance(v, list) else v for key, v in config
     }
-    return LAYERS[description["type"]](**values)
+    kind = LAYERS[description["type"]]
+    if issubclass(kind, layers.Weighted) and kind is not normalization.WeightNorm:
+        values["init"] = lambda shape, rng: np.zeros(shape, np.float32)
+    return kind(**values)
 
 
 def _pack(name: str, parameter: Parameter) -> dict[str, np.ndarray]:
@@ -169,11 +174,14 @@ def _unpack(name: str, parameter: Parameter, arrays: dict[str, np.ndarray]) -> N
         parameter.value[...] = _take(arrays, name, shape, dtype)
     prefix = f"{name}/state/"
     for key in [key for key in arrays if key.startswith(prefix)]:
-        parameter.state[key.removeprefix(prefix)] = arrays.pop(key)
+        counter = arrays[key].shape == ()
+        parameter.state[key.removeprefix(prefix)] = _take(
+            arrays, key, () if counter else shape, np.dtype(np.int64) if counter else dtype
+        )
 
 
 def _take(arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     array = arrays.pop(name)
     if array.shape != shape or array.dtype.newbyteorder("=") != dtype:
         raise ValueError(f"array {name!r} is {array.dtype} {array.shape}, expected {dtype} {shape}")
-    return array
+    return array.astype(dtype, copy=False)

@@ -60,18 +60,22 @@ class Parameter:
 
     def astype(self, dtype: np.dtype) -> "Parameter":
         """The parameter in another floating type."""
-        state = {name: array.astype(dtype) if array.ndim else array for name, array in self.state.items()}
-        return Parameter(self.value.astype(dtype), self.grad.astype(dtype), self.mask, state)
+        state = {name: array.astype(dtype) if array.ndim else array.copy() for name, array in self.state.items()}
+        mask = None if self.mask is None else self.mask.copy()
+        return Parameter(self.value.astype(dtype), self.grad.astype(dtype), mask, state)
 
 
 class Layer:
     """A function y = f(x) of arrays whose first axis counts the samples, with its gradients.
 
-    A layer says `forward`; and `input_gradient`, `set_gradients` or both: `backward` is the two in that order.
+    A layer says `forward`; and `input_gradient`, `set_gradients` or both: `backward` is the two in that order. What
+    they need of the last forward is in `saved`, which is dropped from copies.
     """
 
+    saved = None
+
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        """y = f(x); remembers what backward needs."""
+        """y = f(x); leaves in `saved` what backward needs."""
         raise NotImplementedError
 
     def set_gradients(self, dy: np.ndarray) -> None:

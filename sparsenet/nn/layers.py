@@ -5,7 +5,7 @@ Letters: n sample, o output unit, c input channel, (y, x) output position, (i, j
 
 import numpy as np
 
-from ..checks import check_count, check_fraction, check_pair
+from ..checks import check_count, check_float_array, check_fraction, check_pair
 from ..kernels import activation, conv, linear
 from .layer import Initializer, Layer, Parameter, Shape, he_normal
 
@@ -17,12 +17,25 @@ class Weighted(Layer):
     bias: Parameter
 
     def set_weight(self, value: np.ndarray) -> None:
-        """Make the weight equal to `value`."""
+        """Make the weight equal to `value`, where the mask keeps it."""
         self.weight.value = value.astype(self.weight.value.dtype)
+        self.weight.enforce_mask()
+
+    def scale_weight(self, factors: np.ndarray) -> None:
+        """Multiply each weight by its factor."""
+        self.weight.value = self.weight.value * factors.astype(self.weight.value.dtype)
 
     def set_mask(self, mask: np.ndarray) -> None:
         """Keep the weights where `mask` is True, delete the others."""
         self.weight.set_mask(mask)
+
+
+def _initial(init: Initializer, shape: Shape, seed: int | np.random.Generator) -> tuple[Parameter, Parameter]:
+    """(weight, bias) of a new layer: drawn by `init`, and zero."""
+    value = init(shape, np.random.default_rng(seed))
+    if check_float_array("init(shape, rng)", value).shape != shape:
+        raise ValueError(f"init(shape, rng) must return an array of shape {shape}, not {value.shape}")
+    return Parameter(value), Parameter(np.zeros(shape[0], value.dtype))
 
 
 class Conv2d(Weighted):
@@ -60,19 +73,18 @@ class Conv2d(Weighted):
         self.stride = check_pair("stride", stride, at_least=1)
         self.padding = check_pair("padding", padding, at_least=0)
         shape = (self.out_channels, self.in_channels, *self.kernel_size)
-        self.weight = Parameter(init(shape, np.random.default_rng(seed)))
-        self.bias = Parameter(np.zeros(self.out_channels, self.weight.value.dtype))
+        self.weight, self.bias = _initial(init, shape, seed)
 
     def forward(self, x, training=False):
-        self._x = x
+        self.saved = x
         return conv.conv2d(x, self.weight.value, self.bias.value, self.stride, self.padding)
 
     def set_gradients(self, dy):
-        self.weight.grad = conv.conv2d_weight_gradient(self._x, dy, self.kernel_size, self.stride, self.padding)
+        self.weight.grad = conv.conv2d_weight_gradient(self.saved, dy, self.kernel_size, self.stride, self.padding)
         self.bias.grad = dy.sum(axis=(0, 2, 3))
 
     def input_gradient(self, dy):
-        return conv.conv2d_input_gradient(dy, self.weight.value, self._x.shape[2:], self.stride, self.padding)
+        return conv.conv2d_input_gradient(dy, self.weight.value, self.saved.shape[2:], self.stride, self.padding)
 
     def parameters(self):
         return {"weight": self.weight, "bias": self.bias}
@@ -107,15 +119,14 @@ class Linear(Weighted):
     ):
         self.in_features = check_count("in_features", in_features)
         self.out_features = check_count("out_features", out_features)
-        self.weight = Parameter(init((self.out_features, self.in_features), np.random.default_rng(seed)))
-        self.bias = Parameter(np.zeros(self.out_features, self.weight.value.dtype))
+        self.weight, self.bias = _initial(init, (self.out_features, self.in_features), seed)
 
     def forward(self, x, training=False):
-        self._x = x
+        self.saved = x
         return linear.linear(x, self.weight.value, self.bias.value)
 
     def set_gradients(self, dy):
-        self.weight.grad = linear.linear_weight_gradient(self._x, dy)
+        self.weight.grad = linear.linear_weight_gradient(self.saved, dy)
         self.bias.grad = dy.sum(axis=0)
 
     def input_gradient(self, dy):
@@ -137,22 +148,22 @@ class ReLU(Layer):
     """Rectified linear unit: y = max(x, 0); dx = dy where x > 0, else 0."""
 
     def forward(self, x, training=False):
-        self._x = x
+        self.saved = x
         return activation.relu(x)
 
     def input_gradient(self, dy):
-        return activation.relu_gradient(dy, self._x)
+        return activation.relu_gradient(dy, self.saved)
 
 
 class Flatten(Layer):
     """y[n, (c, h, w)] = x[n, c, h, w]: channel c becomes the features c H W ... (c + 1) H W - 1; dx = dy reshaped."""
 
     def forward(self, x, training=False):
-        self._shape = x.shape
+        self.saved = x.shape
         return x.reshape(len(x), -1) if x.size else x.reshape(len(x), int(np.prod(x.shape[1:])))
 
     def input_gradient(self, dy):
-        return dy.reshape(self._shape)
+        return dy.reshape(self.saved)
 
     def output_shape(self, shape: Shape) -> Shape:
         return (int(np.prod(shape)),)
@@ -170,14 +181,14 @@ class Dropout(Layer):
 
     def forward(self, x, training=False):
         if not training:
-            self._scale = None
+            self.saved = None
             return x
         kept = self.rng.random(x.shape, np.float32) >= self.rate
-        self._scale = kept * x.dtype.type(1 / (1 - self.rate))
-        return x * self._scale
+        self.saved = kept * x.dtype.type(1 / (1 - self.rate))
+        return x * self.saved
 
     def input_gradient(self, dy):
-        return dy if self._scale is None else dy * self._scale
+        return dy if self.saved is None else dy * self.saved
 
     def config(self):
         return {"rate": self.rate}

@@ -27,7 +27,9 @@ def softmax_cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple[float
     labels = np.asarray(labels)
     if labels.shape != logits.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"labels must be {len(logits)} integers, not {labels.dtype} of shape {labels.shape}")
-    if labels.size and not (labels.min() >= 0 and labels.max() < logits.shape[1]):
+    if not len(labels):
+        raise ValueError("logits must hold at least one sample")
+    if not (labels.min() >= 0 and labels.max() < logits.shape[1]):
         raise ValueError(f"labels must be in 0..{logits.shape[1] - 1}, not {labels.min()}..{labels.max()}")
     logs = log_softmax(logits)
     rows = np.arange(len(labels))
@@ -47,16 +49,32 @@ def mean_squared_error(output: np.ndarray, target: np.ndarray) -> tuple[float, n
     target = np.asarray(target, output.dtype)
     if target.shape != output.shape:
         raise ValueError(f"target must have the output's shape {output.shape}, not {target.shape}")
+    if not output.size:
+        raise ValueError("output must hold at least one value")
     difference = output - target
     return float(np.mean(difference**2)), difference * output.dtype.type(2 / difference.size)
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Fraction of the samples whose largest logit is at the label."""
-    return float(np.mean(logits.argmax(axis=1) == labels))
+    """Fraction of the samples whose largest logit is at the label; a sample with a NaN among its logits is wrong."""
+    labels = np.asarray(labels)
+    if logits.ndim != 2 or labels.shape != logits.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"accuracy takes logits (N, K) and N integer labels, not {logits.shape} and {labels.dtype} {labels.shape} "
+            f"(for a regression give metric=r_squared)"
+        )
+    return float(np.mean((logits.argmax(axis=1) == labels) & ~np.isnan(logits).any(axis=1)))
 
 
 def r_squared(output: np.ndarray, target: np.ndarray) -> float:
-    """Coefficient of determination 1 - sum (y - t)^2 / sum (t - mean t)^2: the accuracy of a regression, at best 1."""
+    """Coefficient of determination, the accuracy of a regression: at best 1; 0 for a constant target that is missed.
+
+    Notes
+    -----
+    R^2 = 1 - sum (y - t)^2 / sum (t - mean t)^2
+    """
     target = np.asarray(target)
-    return float(1 - np.sum((output - target) ** 2) / np.sum((target - target.mean(axis=0)) ** 2))
+    if target.shape != output.shape:
+        raise ValueError(f"target must have the output's shape {output.shape}, not {target.shape}")
+    missed, spread = np.sum((output - target) ** 2), np.sum((target - target.mean(axis=0)) ** 2)
+    return float(1 - missed / spread) if spread else float(missed == 0)

@@ -68,6 +68,8 @@ def simple_cnn(
 def lenet_300_100(input_shape: Shape = (1, 28, 28), classes: int = 10, *, seed: Seed = 0) -> Network:
     """LeNet-300-100 (LeCun et al. 1998): two hidden layers; 266,610 parameters on 28x28."""
     rng = np.random.default_rng(seed)
+    if not input_shape:
+        raise ValueError("input_shape must name at least one dimension")
     features = int(np.prod([check_count("input_shape", size) for size in input_shape]))
     return chain(
         {

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..checks import check_float_array, check_fraction, check_known
+from ..checks import FLOATS, check_count, check_float_array, check_fraction, check_known
+from ..kernels.conv import check_output_gradient
+from ..kernels.threads import threads as use_threads
 from .layer import Layer, Parameter, Shape
 from .layers import Weighted
 
@@ -38,13 +40,21 @@ class Network:
     def __init__(self, nodes: list[Node]):
         if not nodes:
             raise ValueError("a network needs at least one layer")
-        known = {INPUT}
+        known, unread = {INPUT}, set()
         for node in nodes:
             if node.name in known:
                 raise ValueError(f"two layers are named {node.name!r} (and {INPUT!r} is taken)")
+            if not node.name or {".", "/"} & set(node.name):
+                raise ValueError(f"a layer's name must not be empty or hold '.' or '/', as {node.name!r} does")
             check_known(f"inputs of {node.name!r}", node.inputs, known)
             known.add(node.name)
+            unread = unread - set(node.inputs) | {node.name}
+        if len(unread) > 1:
+            raise ValueError(f"only the last layer may go unread, not {', '.join(map(repr, sorted(unread)))}")
+        if len({id(node.layer) for node in nodes}) < len(nodes):
+            raise ValueError("a layer object may stand in one place only: it remembers its last input")
         self.nodes = list(nodes)
+        self._output = None
 
     def __getitem__(self, name: str) -> Layer:
         return self.layers()[name]
@@ -63,7 +73,7 @@ class Network:
 
     def shapes(self, input_shape: Shape) -> dict[str, Shape]:
         """Output shape of every layer, without the sample axis, for inputs of `input_shape`; an error where none is."""
-        shapes = {INPUT: tuple(input_shape)}
+        shapes = {INPUT: tuple(check_count("input_shape", size) for size in input_shape)}
         for node in self.nodes:
             try:
                 shapes[node.name] = node.layer.output_shape(*(shapes[source] for source in node.inputs))
@@ -90,26 +100,36 @@ class Network:
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         """Output of the last layer for a batch x."""
         outputs = {INPUT: self.check_input(x)}
-        for node in self.nodes:
-            outputs[node.name] = node.layer.forward(*(outputs[source] for source in node.inputs), training=training)
-        return outputs[self.nodes[-1].name]
+        with use_threads():
+            for node in self.nodes:
+                outputs[node.name] = node.layer.forward(*(outputs[n] for n in node.inputs), training=training)
+        output = outputs[self.nodes[-1].name]
+        self._output = output.shape, output.dtype
+        return output
 
     __call__ = forward
 
     def backward(self, dy: np.ndarray, *, to_input: bool = True) -> np.ndarray | None:
         """Set every parameter's gradient from dy = dL/d(output); return dL/dx unless `to_input` is False."""
-        gradients = {self.nodes[-1].name: dy}
-        for node in reversed(self.nodes):
-            dy = gradients.pop(node.name, None)
-            if dy is None:  # nothing reads this node
-                continue
-            node.layer.set_gradients(dy)
-            if not to_input and set(node.inputs) == {INPUT}:
-                continue
-            dx = node.layer.input_gradient(dy)
-            for source, part in zip(node.inputs, dx if isinstance(dx, tuple) else (dx,), strict=True):
-                gradients[source] = gradients[source] + part if source in gradients else part
+        if self._output is None:
+            raise RuntimeError("backward needs a forward before it")
+        gradients = {self.nodes[-1].name: check_output_gradient(dy, *self._output)}
+        with use_threads():
+            for node in reversed(self.nodes):
+                dy = gradients.pop(node.name)
+                node.layer.set_gradients(dy)
+                if not to_input and set(node.inputs) == {INPUT}:
+                    continue
+                dx = node.layer.input_gradient(dy)
+                for source, part in zip(node.inputs, dx if isinstance(dx, tuple) else (dx,), strict=True):
+                    gradients[source] = gradients[source] + part if source in gradients else part
         return gradients.get(INPUT)
+
+    def forget(self) -> None:
+        """Drop what the layers saved of the last forward: it can be many times the size of the parameters."""
+        self._output = None
+        for layer in self.layers().values():
+            forget(layer)
 
     def parameters(self) -> dict[str, Parameter]:
         """Every trained parameter as `layer.parameter`."""
@@ -151,48 +171,61 @@ class Network:
         layers = self.weighted()
         check_known("masks", masks, layers)
         for name, mask in masks.items():
-            layer, value = layers[name], layers[name].weight.value
-            if np.shape(mask) != value.shape or np.asarray(mask).dtype != bool:
-                raise ValueError(f"the mask of {name!r} must be bool of shape {value.shape}, not {np.shape(mask)}")
+            shape = layers[name].weight.value.shape
+            if np.shape(mask) != shape or np.asarray(mask).dtype != bool:
+                raise ValueError(f"the mask of {name!r} must be bool of shape {shape}, not {np.shape(mask)}")
+        for name, mask in masks.items():
             if factor:
-                layer.set_weight(np.where(mask, value, value * value.dtype.type(factor)))
+                layers[name].scale_weight(np.where(mask, 1.0, factor))
             else:
-                layer.set_mask(mask)
+                layers[name].set_mask(mask)
 
     def sparsity(self) -> float:
         """Fraction of the prunable weights that the masks remove."""
         masks = self.masks().values()
-        return 1 - sum(int(mask.sum()) for mask in masks) / sum(mask.size for mask in masks)
+        total = sum(mask.size for mask in masks)
+        return 1 - sum(int(mask.sum()) for mask in masks) / total if total else 0.0
 
     def copy(self) -> "Network":
         """An independent copy: values, gradients, masks, optimiser state, running statistics."""
-        return copy.deepcopy(self)
+        return self.astype(self.dtype)
 
     def restore(self, other: "Network") -> None:
         """Become a copy of `other` in place (a rollback)."""
-        self.nodes = copy.deepcopy(other).nodes
+        self.nodes, self._output = other.copy().nodes, None
 
     def astype(self, dtype: np.dtype) -> "Network":
         """A copy in another floating type, for instance float64 to verify gradients."""
+        if dtype not in FLOATS:
+            raise TypeError(f"dtype must be float32 or float64, not {dtype}")
         return Network(
             [Node(node.name, convert_layer(node.layer, np.dtype(dtype)), node.inputs) for node in self.nodes]
         )
 
 
+def forget(layer: Layer) -> None:
+    """Drop what a layer, and one that it wraps, saved of the last forward."""
+    layer.saved = None
+    for value in vars(layer).values():
+        if isinstance(value, Layer):
+            forget(value)
+
+
 def convert_layer(layer: Layer, dtype: np.dtype) -> Layer:
-    """A copy of `layer` with its arrays in `dtype`; whatever it remembered of a forward is dropped."""
-    new = copy.copy(layer)
+    """An independent copy of `layer` with its arrays in `dtype`, without what it saved of a forward."""
+    new, memo = copy.copy(layer), {}
     for name, value in vars(layer).items():
-        if name.startswith("_"):
-            delattr(new, name)
+        if name == "saved":
+            converted = None
         elif isinstance(value, Parameter):
-            setattr(new, name, value.astype(dtype))
+            converted = value.astype(dtype)
         elif isinstance(value, Layer):
-            setattr(new, name, convert_layer(value, dtype))
-        elif isinstance(value, np.ndarray):
-            setattr(new, name, value.astype(dtype))
+            converted = convert_layer(value, dtype)
+        elif isinstance(value, np.ndarray) and value.dtype in FLOATS:
+            converted = value.astype(dtype)
         else:
-            setattr(new, name, copy.deepcopy(value))
-    if "layer" in vars(new):  # a wrapper shares its bias with the layer it wraps
-        new.bias = new.layer.bias
+            converted = copy.deepcopy(value, memo)
+        setattr(new, name, converted)
+    if isinstance(new, Weighted) and isinstance(vars(new).get("layer"), Weighted):
+        new.bias = new.layer.bias  # a wrapper shares its bias with the layer it wraps
     return new

@@ -40,31 +40,35 @@ class BatchNorm(Layer):
         self.running_var = np.ones(self.channels, np.float32)
 
     def forward(self, x, training=False):
+        self.output_shape(x.shape[1:])
         over = (0, *range(2, x.ndim))
-        self._count = x.size // self.channels if training else 0
+        count = x.size // self.channels if training else 0
         if training:
-            if self._count < 2:
+            if count < 2:
                 raise ValueError("BatchNorm needs at least two values of each channel to train on")
             mean, var = x.mean(axis=over), x.var(axis=over)
-            for running, new in ((self.running_mean, mean), (self.running_var, var * self._count / (self._count - 1))):
+            for running, new in ((self.running_mean, mean), (self.running_var, var * count / (count - 1))):
                 running += x.dtype.type(self.momentum) * (new - running)
         else:
             mean, var = self.running_mean, self.running_var
-        self._inverse = self._wide(1 / np.sqrt(var + x.dtype.type(self.eps)), x.ndim)
-        self._normalized = (x - self._wide(mean, x.ndim)) * self._inverse
-        return self._normalized * self._wide(self.gamma.value, x.ndim) + self._wide(self.beta.value, x.ndim)
+        inverse = self._wide(1 / np.sqrt(var + x.dtype.type(self.eps)), x.ndim)
+        normalized = (x - self._wide(mean, x.ndim)) * inverse
+        self.saved = normalized, inverse, count
+        return normalized * self._wide(self.gamma.value, x.ndim) + self._wide(self.beta.value, x.ndim)
 
     def set_gradients(self, dy):
         over = (0, *range(2, dy.ndim))
-        self.gamma.grad = (dy * self._normalized).sum(axis=over)
+        normalized, _, _ = self.saved
+        self.gamma.grad = (dy * normalized).sum(axis=over)
         self.beta.grad = dy.sum(axis=over)
 
     def input_gradient(self, dy):
+        normalized, inverse, count = self.saved
         centred = dy
-        if self._count:  # in training; set_gradients has left the two sums in the gradients of gamma and beta
+        if count:  # in training; set_gradients has left the two sums in the gradients of gamma and beta
             dgamma, dbeta = self._wide(self.gamma.grad, dy.ndim), self._wide(self.beta.grad, dy.ndim)
-            centred = dy - (dbeta + self._normalized * dgamma) / dy.dtype.type(self._count)
-        return self._wide(self.gamma.value, dy.ndim) * self._inverse * centred
+            centred = dy - (dbeta + normalized * dgamma) / dy.dtype.type(count)
+        return self._wide(self.gamma.value, dy.ndim) * inverse * centred
 
     def affine(self) -> tuple[np.ndarray, np.ndarray]:
         """(scale, shift) per channel of the layer outside training: y = scale x + shift."""
@@ -147,21 +151,33 @@ class WeightNorm(Weighted):
     def weight(self) -> Parameter:
         """The weight w = g v / ||v||, up to date with (g, v)."""
         self.layer.weight.value = weight_norm(self.direction.value, self.gain.value)
+        self.layer.weight.enforce_mask()
         return self.layer.weight
 
     def set_weight(self, value: np.ndarray) -> None:
-        """Make w equal to `value`: v = value, g = its norm per output unit."""
-        self.direction.value = value.astype(self.direction.value.dtype)
+        """Make w equal to `value`, where the mask keeps it: v = value, g = its norm per output unit."""
+        self.layer.set_weight(value)
+        self.direction.value = self.layer.weight.value.copy()
         self.gain.value = np.linalg.norm(_rows(self.direction.value), axis=1)
+
+    def scale_weight(self, factors: np.ndarray) -> None:
+        """Multiply each weight by its factor: v by the factors, g by the change of ||v|| that this makes.
+
+        v keeps its length otherwise, so that the optimiser's memory of it stays meaningful.
+        """
+        before = np.linalg.norm(_rows(self.direction.value), axis=1)
+        self.direction.value = self.direction.value * factors.astype(self.direction.value.dtype)
+        after = np.linalg.norm(_rows(self.direction.value), axis=1)
+        self.gain.value = self.gain.value * np.divide(after, before, out=np.zeros_like(after), where=before > 0)
 
     def set_mask(self, mask: np.ndarray) -> None:
         """Keep the weights where `mask` is True, each with the value it has."""
-        self.weight.set_mask(mask)
-        self.set_weight(self.layer.weight.value)
+        self.layer.weight.set_mask(mask)
+        self.scale_weight(self.layer.weight.mask)
         self.direction.set_mask(mask)
 
     def forward(self, x, training=False):
-        self.layer.weight.value = weight_norm(self.direction.value, self.gain.value)
+        self.layer.weight.value = self.weight.value
         return self.layer.forward(x, training)
 
     def set_gradients(self, dy):

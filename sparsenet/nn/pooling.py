@@ -36,35 +36,35 @@ class MaxPool2d(_Pool2d):
     """y[n,c,r,q] = max over the window; dx goes to the first position that holds the maximum."""
 
     def forward(self, x, training=False):
-        self._x = x
-        self._y = pooling.max_pool2d(x, self.window, self.stride, self.padding)
-        return self._y
+        y = pooling.max_pool2d(x, self.window, self.stride, self.padding)
+        self.saved = x, y
+        return y
 
     def input_gradient(self, dy):
-        return pooling.max_pool2d_gradient(dy, self._x, self._y, self.window, self.stride, self.padding)
+        return pooling.max_pool2d_gradient(dy, *self.saved, self.window, self.stride, self.padding)
 
 
 class AvgPool2d(_Pool2d):
     """y[n,c,r,q] = sum over the window / its size (padding counts as zeros); dx = sum over the windows of dy / size."""
 
     def forward(self, x, training=False):
-        self._size = x.shape[2:]
+        self.saved = x.shape[2:]
         return pooling.average_pool2d(x, self.window, self.stride, self.padding)
 
     def input_gradient(self, dy):
-        return pooling.average_pool2d_gradient(dy, self._size, self.window, self.stride, self.padding)
+        return pooling.average_pool2d_gradient(dy, self.saved, self.window, self.stride, self.padding)
 
 
 class GlobalAvgPool2d(Layer):
     """y[n,c] = mean over h, w of x[n,c,h,w]; dx[n,c,h,w] = dy[n,c] / (H W) (Lin et al. 2014)."""
 
     def forward(self, x, training=False):
-        self._shape = x.shape
+        self.saved = x.shape
         return x.mean(axis=(2, 3))
 
     def input_gradient(self, dy):
-        area = dy.dtype.type(self._shape[2] * self._shape[3])
-        return np.broadcast_to((dy / area)[:, :, None, None], self._shape).copy()
+        area = dy.dtype.type(self.saved[2] * self.saved[3])
+        return np.broadcast_to((dy / area)[:, :, None, None], self.saved).copy()
 
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) != 3:

@@ -22,7 +22,7 @@ Data = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch of `fit` gave. Training figures are means over its batches, as they were while it ran."""
+    """What one epoch of `fit` gave. Training figures are of the outputs as they were while it ran."""
 
     epoch: int
     loss: float
@@ -46,6 +46,8 @@ def check_data(name: str, data: Data) -> Data:
         x, y = data
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a pair (x, y) of arrays, for instance dataset.train") from None
+    if not isinstance(x, np.ndarray) or not isinstance(y, np.ndarray):
+        raise TypeError(f"{name} must hold NumPy arrays, not {type(x).__name__} and {type(y).__name__}")
     if len(x) != len(y) or not len(x):
         raise ValueError(f"{name} must have as many x as y, at least one, not {len(x)} and {len(y)}")
     return x, y
@@ -106,6 +108,8 @@ def fit(
     list of Epoch
     """
     x, y = check_data("data", data)
+    if not np.isfinite(x).all():
+        raise ValueError("data holds NaN or infinity: nothing can be learnt from it")
     check_count("epochs", epochs, at_least=0)
     check_count("batch_size", batch_size)
     optimizer = optimizer or SGD(lr=0.05, momentum=0.9)
@@ -116,19 +120,21 @@ def fit(
     steps, step, history = epochs * -(-len(x) // batch_size), 0, []
     with use_threads(threads):
         for epoch in range(1, epochs + 1):
-            start, losses, scores, lr = time.perf_counter(), 0.0, 0.0, 0.0
-            for batch in batches(rng.permutation(len(x)), batch_size):
+            start, total, outputs, lr = time.perf_counter(), 0.0, [], 0.0
+            order = rng.permutation(len(x))
+            for batch in batches(order, batch_size):
                 lr = optimizer.lr * schedule(step / steps)
                 value, output = train_step(network, x[batch], y[batch], optimizer, lr, loss)
-                losses += value * len(batch) / len(x)
-                scores += metric(output, y[batch]) * len(batch) / len(x)
+                total += value * len(batch) / len(x)
+                outputs.append(output)
                 step += 1
-            if not np.isfinite(losses):
-                raise FloatingPointError(f"the loss became {losses} in epoch {epoch}: lower the learning rate")
+            if not np.isfinite(total) or not all(np.isfinite(p.value).all() for p in network.parameters().values()):
+                raise FloatingPointError(f"training diverged in epoch {epoch} (loss {total}): lower the learning rate")
+            score = metric(np.concatenate(outputs), y[order])
             seconds = time.perf_counter() - start
             checked = evaluate(network, validation, loss=loss, metric=metric) if validation is not None else None
             accuracy_, loss_ = checked or (None, None)
-            history.append(Epoch(epoch, losses, scores, loss_, accuracy_, lr, seconds))
+            history.append(Epoch(epoch, total, score, loss_, accuracy_, lr, seconds))
             if on_epoch:
                 on_epoch(history[-1])
     return history
@@ -139,6 +145,8 @@ def predict(model: Model, x: np.ndarray, *, batch_size: int = 256, threads: int 
     check_count("batch_size", batch_size)
     with use_threads(threads):
         pieces = [np.array(model(x[start : start + batch_size])) for start in range(0, len(x), batch_size)]
+    if isinstance(model, Network):
+        model.forget()
     return np.concatenate(pieces) if pieces else model(x)
 
 

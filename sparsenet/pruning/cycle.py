@@ -14,11 +14,11 @@ from ..checks import check_count, check_fraction, check_known
 from ..kernels.threads import threads as use_threads
 from ..nn.losses import accuracy, softmax_cross_entropy
 from ..nn.network import Network
-from ..nn.training import Data, Loss, Metric, batches, check_data, evaluate
+from ..nn.training import Data, Evaluation, Loss, Metric, batches, check_data, evaluate
 from .masks import Arrays
 from .scores import l1
 from .strategies import Strategy, proportional
-from .structures import extend_masks, output_layers
+from .structures import extend_masks, fixed_layers
 
 Criterion = Callable[..., np.ndarray]
 
@@ -99,7 +99,7 @@ def score(
         weights = network.weights()
         return {n: _apply(criterion, needs, weight=w.value, rng=rng) for n, w in weights.items()}
     if data is None:
-        raise ValueError(f"criterion {criterion.__name__!r} needs data: it scores by the gradient of the loss")
+        raise ValueError("data must be given: the criterion scores by the gradient of the loss")
     x, y = check_data("data", data)
     picks = batches(rng.permutation(len(x)), check_count("batch_size", batch_size))
     picks = picks if max_batches is None else picks[: check_count("max_batches", max_batches)]
@@ -130,15 +130,20 @@ def prune(
     """Score -> mask: apply the strategy's masks to the network in place and return them.
 
     Whole filters and neurons take what belongs to them along (bias, batch normalisation, the next layer's columns); the
-    output layer's neurons are the classes and are left out. `factor` in [0, 1) reduces the losing weights instead of
-    deleting them (0 deletes).
+    output layer's neurons, which are the classes, are left out (for `Channel`: the first layer's inputs). `factor` in
+    [0, 1) reduces the losing weights instead of deleting them (0 deletes).
     """
     structured = strategy.granularity.axis is not None
     names = network.weights()
     check_known("exclude", exclude, names)
     check_known("overrides", overrides or {}, names)
-    left_out = set(exclude) | (output_layers(network) if structured else set())
-    masks = strategy(scores, strength, current=network.masks(), exclude=left_out, overrides=overrides)
+    fixed = fixed_layers(network, strategy.granularity) if structured else set()
+    wrong = sorted(fixed & set(overrides or {}))
+    if wrong:
+        raise ValueError(f"overrides names {', '.join(map(repr, wrong))}, whose units are the network's own")
+    left_out = (set(exclude) | fixed) & set(scores)
+    current = {name: mask for name, mask in network.masks().items() if name in scores}
+    masks = strategy(scores, strength, current=current, exclude=left_out, overrides=overrides)
     network.apply_masks(masks, factor=factor)
     if structured and not factor:
         extend_masks(network)
@@ -154,6 +159,37 @@ def kept_macs(network: Network, input_shape: tuple[int, ...]) -> int:
     """Multiply-adds of one sample with the weights that are kept: nonzeros x output positions, over all layers."""
     shapes = network.shapes(input_shape)
     return sum(int(mask.sum()) * int(np.prod(shapes[name][1:])) for name, mask in network.masks().items())
+
+
+def _record(
+    network: Network,
+    data: Data,
+    number: int,
+    strength: float,
+    before: Evaluation,
+    after: Evaluation,
+    accepted: bool,
+    seconds: float,
+) -> Round:
+    return Round(
+        round=number,
+        strength=strength,
+        sparsity=network.sparsity(),
+        layer_sparsity={name: 1 - float(mask.mean()) for name, mask in network.masks().items()},
+        accuracy_before=before.accuracy,
+        accuracy=after.accuracy,
+        loss=after.loss,
+        parameters_kept=kept_parameters(network),
+        macs_kept=kept_macs(network, data[0].shape[1:]),
+        accepted=accepted,
+        seconds=seconds,
+    )
+
+
+def _reached(network: Network, target: float) -> bool:
+    """Whether as many weights are gone as `make_masks` prunes for this sparsity."""
+    masks = network.masks().values()
+    return sum(int((~mask).sum()) for mask in masks) >= round(target * sum(mask.size for mask in masks))
 
 
 def iterative_prune(
@@ -200,8 +236,14 @@ def iterative_prune(
     Returns
     -------
     PruneHistory
+
+    Notes
+    -----
+    A round whose loss is not finite is refused too. When a round raises (a diverging `retrain`, Ctrl-C), the network is
+    first put back to the last good one.
     """
     check_data("data", data)
+    schedule = [check_fraction("schedule", strength) for strength in schedule]
     if max_drop is not None:
         check_fraction("max_drop", max_drop, closed=True)
     validation = data if validation is None else validation
@@ -210,34 +252,25 @@ def iterative_prune(
     rounds, stopped = [], "no more rounds"
     for number, strength in enumerate(schedule, 1):
         start, good = time.perf_counter(), network.copy()
-        scores = score(network, criterion, data, loss=loss, seed=seed, threads=threads)
-        prune(network, scores, strategy, strength, exclude=exclude, overrides=overrides, factor=factor)
-        before = evaluate(network, validation, **judge)
-        retrain(network)
-        after = evaluate(network, validation, **judge)
-        accepted = max_drop is None or after.accuracy >= baseline.accuracy - max_drop
-        rounds.append(
-            Round(
-                round=number,
-                strength=float(strength),
-                sparsity=network.sparsity(),
-                layer_sparsity={name: 1 - float(mask.mean()) for name, mask in network.masks().items()},
-                accuracy_before=before.accuracy,
-                accuracy=after.accuracy,
-                loss=after.loss,
-                parameters_kept=kept_parameters(network),
-                macs_kept=kept_macs(network, data[0].shape[1:]),
-                accepted=accepted,
-                seconds=time.perf_counter() - start,
-            )
-        )
+        try:
+            scores = score(network, criterion, data, loss=loss, seed=seed, threads=threads)
+            prune(network, scores, strategy, strength, exclude=exclude, overrides=overrides, factor=factor)
+            before = evaluate(network, validation, **judge)
+            retrain(network)
+            after = evaluate(network, validation, **judge)
+        except BaseException:
+            network.restore(good)
+            raise
+        accepted = np.isfinite(after.loss) and (max_drop is None or after.accuracy >= baseline.accuracy - max_drop)
+        seconds = time.perf_counter() - start
+        rounds.append(_record(network, data, number, strength, before, after, bool(accepted), seconds))
         if on_round:
             on_round(rounds[-1])
         if not accepted:
             network.restore(good)
-            stopped = f"accuracy fell by more than {max_drop:g}: rolled back to the last good network"
+            stopped = "accuracy fell too far: rolled back to the last good network"
             break
-        if target is not None and network.sparsity() >= target:
+        if target is not None and _reached(network, target):
             stopped = "target reached"
             break
     return PruneHistory(baseline.accuracy, baseline.loss, tuple(rounds), stopped)

@@ -32,7 +32,8 @@ class Filter:
 class Channel:
     """A unit is an input: a channel with all weights that read it, a neuron's outgoing weights (axis 1).
 
-    The article's theta_ij runs from neuron i to neuron j, so that its sum over j is this one.
+    The article's theta_ij runs from neuron i to neuron j, so that its sum over j is this one. In a linear layer behind
+    a flatten an input is a single feature.
     """
 
     axis = 1
@@ -76,17 +77,31 @@ def keep_highest(scores: np.ndarray, count: int, kept: np.ndarray, protected: np
     return mask
 
 
-def _check_scores(scores: Mapping[str, np.ndarray], current: Mapping[str, np.ndarray] | None) -> None:
+def _check(
+    scores: Mapping[str, np.ndarray],
+    granularity: Granularity,
+    current: Mapping[str, np.ndarray] | None,
+    exclude: Collection[str],
+    overrides: Mapping[str, float],
+) -> None:
+    """The checks that all rules share."""
     if not scores:
         raise ValueError("scores must hold at least one layer")
+    if not isinstance(granularity, Granularity):
+        raise TypeError(f"granularity must be Weight(), Filter() or Channel(), not {granularity!r}")
     for name, array in scores.items():
         if not isinstance(array, np.ndarray) or array.ndim < 2:
             raise ValueError(f"the scores of {name!r} must be an array of 2 or more dimensions, like the weight")
-        if np.isnan(array).any():
-            raise ValueError(f"the scores of {name!r} hold NaN: they cannot be ranked")
+        if not np.isfinite(array).all():
+            raise ValueError(f"the scores of {name!r} hold NaN or infinity: they cannot be ranked")
     for name, mask in (current or {}).items():
-        if name in scores and (mask.dtype != bool or mask.shape != scores[name].shape):
+        if name in scores and (np.asarray(mask).dtype != bool or np.shape(mask) != scores[name].shape):
             raise ValueError(f"the current mask of {name!r} must be bool of shape {scores[name].shape}")
+    for argument, names in (("current", current or ()), ("exclude", exclude), ("overrides", overrides)):
+        check_known(argument, names, scores)
+    both = sorted(set(exclude) & set(overrides))
+    if both:
+        raise ValueError(f"overrides names {', '.join(map(repr, both))}, which exclude leaves out")
 
 
 def _highest(scores: np.ndarray, count: int) -> np.ndarray:
@@ -140,18 +155,16 @@ def make_masks(
     the pool's quantile (the article's layerwise rule, read as a threshold per layer; its rule by proportion is one
     threshold for the whole network).
     """
-    check_fraction("sparsity", sparsity)
+    sparsity = check_fraction("sparsity", sparsity)
     check_count("keep_at_least", keep_at_least, at_least=0)
-    _check_scores(scores, current)
     overrides = overrides or {}
-    check_known("exclude", exclude, scores)
-    check_known("overrides", overrides, scores)
+    _check(scores, granularity, current, exclude, overrides)
     if scope not in ("layer", "global"):
         raise ValueError(f'scope must be "layer" or "global", not {scope!r}')
     masks = {name: _current(name, scores, current) for name in scores}
     pooled = [name for name in scores if name not in exclude and name not in overrides]
     pools = [(pooled, sparsity)] if scope == "global" else [([name], sparsity) for name in pooled]
-    pools += [([n], check_fraction(f"overrides[{n!r}]", s)) for n, s in overrides.items() if n not in exclude]
+    pools += [([n], check_fraction(f"overrides[{n!r}]", s)) for n, s in overrides.items()]
     for names, fraction in pools:
         if names:
             pool = {name: scores[name] for name in names}
@@ -160,7 +173,7 @@ def make_masks(
 
 
 def _current(name: str, scores: Mapping[str, np.ndarray], current: Mapping[str, np.ndarray] | None) -> np.ndarray:
-    return current[name].copy() if current and name in current else np.ones(scores[name].shape, bool)
+    return np.array(current[name]) if current and name in current else np.ones(scores[name].shape, bool)
 
 
 def _prune_pool(pool: Arrays, sparsity: float, granularity: Granularity, current: Arrays, keep_at_least: int) -> Arrays:
@@ -194,18 +207,19 @@ def mask_below_maximum(
     -----
     Printed: mask = |w| < rate * max|w|, called "pruning 20 % of the weights" at rate 0.2. It is no fraction of the
     weights: trained weights crowd around zero, and far more than 20 % lie below a fifth of the largest. Implemented as
-    printed, with any criterion in the place of |w|: prune where I < rate * max I of the layer.
+    printed, with any criterion in the place of |w|: prune where I < rate * max I, the maximum over what the layer still
+    keeps.
     """
-    check_fraction("rate", rate)
-    _check_scores(scores, current)
+    rate = check_fraction("rate", rate)
     overrides = overrides or {}
-    check_known("exclude", exclude, scores)
-    check_known("overrides", overrides, scores)
+    _check(scores, granularity, current, exclude, overrides)
     masks = {name: _current(name, scores, current) for name in scores}
     for name in [name for name in scores if name not in exclude]:
         units = sum_over_structures(scores[name], granularity)
         if units.min() < 0:
             raise ValueError(f"the scores of {name!r} must not be negative for a threshold by their maximum")
         fraction = check_fraction(f"overrides[{name!r}]", overrides.get(name, rate))
-        masks[name] &= spread_over_weights(units >= fraction * units.max(), scores[name].shape, granularity)
+        kept = sum_over_structures(masks[name], granularity) > 0
+        threshold = fraction * units[kept].max(initial=0)
+        masks[name] &= spread_over_weights(units >= threshold, scores[name].shape, granularity)
     return masks

@@ -3,12 +3,12 @@
 from ..checks import check_count, check_fraction
 
 
-def _check(rounds: int, final: float, initial: float) -> None:
-    check_count("rounds", rounds)
-    check_fraction("final", final)
-    check_fraction("initial", initial)
+def _check(rounds: int, final: float, initial: float) -> tuple[int, float, float]:
+    rounds, final = check_count("rounds", rounds), check_fraction("final", final)
+    initial = check_fraction("initial", initial)
     if initial > final:
         raise ValueError(f"initial ({initial}) must not exceed final ({final})")
+    return rounds, final, initial
 
 
 def one_shot(rounds: int = 1, final: float = 0.9, initial: float = 0.0) -> list[float]:
@@ -18,8 +18,8 @@ def one_shot(rounds: int = 1, final: float = 0.9, initial: float = 0.0) -> list[
     -----
     s_t = s_f,  t = 1 ... T
     """
-    _check(rounds, final, initial)
-    return [float(final)] * rounds
+    rounds, final, _ = _check(rounds, final, initial)
+    return [final] * rounds
 
 
 def linear(rounds: int, final: float, initial: float = 0.0) -> list[float]:
@@ -29,8 +29,8 @@ def linear(rounds: int, final: float, initial: float = 0.0) -> list[float]:
     -----
     s_t = s_i + (s_f - s_i) t / T,  t = 1 ... T
     """
-    _check(rounds, final, initial)
-    return [initial + (final - initial) * t / rounds for t in range(1, rounds)] + [float(final)]
+    rounds, final, initial = _check(rounds, final, initial)
+    return [initial + (final - initial) * t / rounds for t in range(1, rounds)] + [final]
 
 
 def cubic(rounds: int, final: float, initial: float = 0.0) -> list[float]:
@@ -40,8 +40,8 @@ def cubic(rounds: int, final: float, initial: float = 0.0) -> list[float]:
     -----
     s_t = s_f + (s_i - s_f) (1 - t/T)^3,  t = 1 ... T   (Zhu & Gupta 2017, eq. 1)
     """
-    _check(rounds, final, initial)
-    return [final + (initial - final) * (1 - t / rounds) ** 3 for t in range(1, rounds)] + [float(final)]
+    rounds, final, initial = _check(rounds, final, initial)
+    return [final + (initial - final) * (1 - t / rounds) ** 3 for t in range(1, rounds)] + [final]
 
 
 def geometric(rounds: int, final: float, initial: float = 0.0) -> list[float]:
@@ -51,9 +51,9 @@ def geometric(rounds: int, final: float, initial: float = 0.0) -> list[float]:
     -----
     1 - s_t = (1 - s_i) ((1 - s_f) / (1 - s_i))^(t/T),  t = 1 ... T
     """
-    _check(rounds, final, initial)
+    rounds, final, initial = _check(rounds, final, initial)
     ratio = (1 - final) / (1 - initial)
-    return [1 - (1 - initial) * ratio ** (t / rounds) for t in range(1, rounds)] + [float(final)]
+    return [1 - (1 - initial) * ratio ** (t / rounds) for t in range(1, rounds)] + [final]
 
 
 SCHEDULES = {"one-shot": one_shot, "linear": linear, "cubic": cubic, "geometric": geometric}

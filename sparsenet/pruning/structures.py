@@ -8,9 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..nn.layers import Weighted
+from ..nn.layers import Dropout, Flatten, ReLU, Weighted
 from ..nn.network import Network
 from ..nn.normalization import BatchNorm
+from ..nn.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from .masks import Granularity
+
+# layers that treat each channel alone and turn a channel of zeros into zeros (batch normalisation: once it is masked)
+CHANNELWISE = (BatchNorm, ReLU, Dropout, MaxPool2d, AvgPool2d, GlobalAvgPool2d, Flatten)
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,8 @@ class Coupling:
         The layer whose output units these are.
     norms : names of the batch normalisations between
     consumers : dict name -> columns per unit
-        The weighted layers that read the units. Empty for the output layer.
+        The weighted layers that read the units. Empty where the units must stay: they are the network's outputs, or run
+        into a layer of which it is not known that it keeps channels apart.
     """
 
     producer: str
@@ -32,7 +38,7 @@ class Coupling:
 
 
 def find_couplings(network: Network) -> list[Coupling]:
-    """The coupling of every weighted layer, in order; only for networks whose layers have one input each."""
+    """The coupling of every weighted layer, in order."""
     return [_follow(network, name) for name in network.weighted()]
 
 
@@ -40,23 +46,34 @@ def _follow(network: Network, producer: str) -> Coupling:
     units = len(network[producer].weight.value)
     norms, consumers, frontier = [], {}, [producer]
     while frontier:
-        for node in network.consumers(frontier.pop()):
-            if len(node.inputs) != 1:
-                raise ValueError(f"layer {node.name!r} joins branches: its units cannot be followed")
+        readers = network.consumers(frontier.pop())
+        for node in readers:
             if isinstance(node.layer, Weighted):
                 consumers[node.name] = node.layer.weight.value.shape[1] // units
                 continue
+            channels = getattr(node.layer, "channels", units)  # a batch normalisation of flattened images has others
+            if not isinstance(node.layer, CHANNELWISE) or channels != units:
+                return Coupling(producer, (), {})
             if isinstance(node.layer, BatchNorm):
-                if node.layer.channels != units:
-                    raise ValueError(f"layer {node.name!r} normalises flattened images: a unit is no channel of it")
                 norms.append(node.name)
             frontier.append(node.name)
+        if not readers:
+            return Coupling(producer, (), {})
     return Coupling(producer, tuple(norms), consumers)
 
 
-def output_layers(network: Network) -> set[str]:
-    """The weighted layers whose units are the network's outputs: structured pruning leaves them out."""
-    return {coupling.producer for coupling in find_couplings(network) if not coupling.consumers}
+def fixed_layers(network: Network, granularity: Granularity) -> set[str]:
+    """The layers whose units structured pruning must leave: for `Filter` those whose outputs are the network's.
+
+    For `Channel` those whose inputs are the network's.
+    """
+    couplings = find_couplings(network)
+    free = (
+        {coupling.producer for coupling in couplings if coupling.consumers}
+        if granularity.axis == 0
+        else {name for coupling in couplings for name in coupling.consumers}
+    )
+    return set(network.weighted()) - free
 
 
 def unit_columns(weight: np.ndarray, per_unit: int) -> np.ndarray:
@@ -70,9 +87,8 @@ def extend_masks(network: Network) -> None:
     The output then is that of a network without these units, exactly: a masked filter emits 0, not its bias or the beta
     of the batch normalisation behind it.
     """
-    outputs = output_layers(network)
     for coupling in find_couplings(network):
-        if coupling.producer in outputs:
+        if not coupling.consumers:
             continue
         alive = _alive(network, coupling)
         layer = network[coupling.producer]

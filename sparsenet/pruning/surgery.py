@@ -47,14 +47,16 @@ def _select_outputs(layer: Weighted, keep: np.ndarray) -> None:
 
 def _select_weight(layer: Weighted, keep: np.ndarray, axis: int) -> None:
     """Cut the weight along `axis`, and the numbers that describe it."""
-    plain = layer.layer if isinstance(layer, WeightNorm) else layer
-    plain.weight = layer.weight.select(keep, axis)
+    plain, weight = layer.layer if isinstance(layer, WeightNorm) else layer, layer.weight
+    plain.weight = weight.select(keep, axis)
     units = ("out_channels", "in_channels") if isinstance(plain, Conv2d) else ("out_features", "in_features")
     setattr(plain, units[axis], int(keep.size))
     if isinstance(layer, WeightNorm):
+        cut = np.delete(layer.direction.value, keep, axis)
         layer.direction = layer.direction.select(keep, axis)
         layer.gain = layer.gain.select(keep, 0) if axis == 0 else layer.gain
-        layer.set_weight(plain.weight.value)
+        if axis == 1 and cut.any():  # the norm of v has changed with the columns: w must not
+            layer.set_weight(plain.weight.value)
 
 
 def _select_channels(layer: BatchNorm, keep: np.ndarray) -> None:
