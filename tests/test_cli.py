@@ -42,7 +42,7 @@ def test_the_whole_run(tmp_path, capsys, digits):
         str(out),
     ):
         assert word in printed
-    assert printed.count("With 80.0 % of the weights gone, the network is") == 1
+    assert printed.count("With 80.0 % of the weights gone, the network in its ") == 1
 
     summary = json.loads((out / "summary.json").read_text())
     assert summary.keys() >= KEYS

@@ -28,6 +28,7 @@ from .plots import plot_accuracy
 from .report import describe_gain
 
 BATCH = 64
+Seed = int | np.random.Generator
 
 
 @dataclass(frozen=True)
@@ -127,20 +128,26 @@ def _check_folder(folder: Path) -> None:
         raise OSError(f"folder {str(folder)!r} cannot be written: {error.strerror}") from None
 
 
-def _train(experiment: Experiment, data: Dataset, narrator: Narrator) -> Network:
-    network = getattr(models, experiment.model)(data.input_shape, data.classes, seed=experiment.seed)
-    history = fit(
+def _fit(
+    experiment: Experiment, network: Network, data: Dataset, stage: str, epochs: int, seed: Seed, narrator: Narrator
+) -> list[Epoch]:
+    """Training and retraining alike: SGD with momentum, the learning rate falling to zero along a cosine."""
+    return fit(
         network,
         data.train,
-        epochs=experiment.epochs,
+        epochs=epochs,
         optimizer=SGD(lr=0.05, momentum=0.9, weight_decay=5e-4),
         schedule=cosine,
         batch_size=32 if len(data.train.y) < 10_000 else BATCH,
-        validation=data.validation,
-        seed=experiment.seed,
-        on_epoch=narrator.epoch("training", experiment.epochs),
+        seed=seed,
+        on_epoch=narrator.epoch(stage, epochs),
         threads=experiment.threads,
     )
+
+
+def _train(experiment: Experiment, data: Dataset, narrator: Narrator) -> Network:
+    network = getattr(models, experiment.model)(data.input_shape, data.classes, seed=experiment.seed)
+    history = _fit(experiment, network, data, "training", experiment.epochs, experiment.seed, narrator)
     accuracy = evaluate(network, data.validation, threads=experiment.threads).accuracy
     seconds = sum(epoch.seconds for epoch in history)
     narrator.line(
@@ -152,20 +159,7 @@ def _train(experiment: Experiment, data: Dataset, narrator: Narrator) -> Network
 
 def _prune(experiment: Experiment, data: Dataset, network: Network, narrator: Narrator) -> PruneHistory:
     rng = np.random.default_rng([experiment.seed, 1])
-
-    def retrain(net: Network) -> None:
-        fit(
-            net,
-            data.train,
-            epochs=experiment.retrain_epochs,
-            optimizer=SGD(lr=0.03, momentum=0.9, weight_decay=1e-4),
-            schedule=cosine,
-            batch_size=32 if len(data.train.y) < 10_000 else BATCH,
-            seed=rng,
-            on_epoch=narrator.epoch("retraining", experiment.retrain_epochs),
-            threads=experiment.threads,
-        )
-
+    epochs = experiment.retrain_epochs
     history = iterative_prune(
         network,
         data.train,
@@ -173,7 +167,7 @@ def _prune(experiment: Experiment, data: Dataset, network: Network, narrator: Na
         criterion=getattr(scores, experiment.criterion),
         strategy=STRATEGIES[experiment.strategy],
         schedule=schedules.SCHEDULES[experiment.schedule](experiment.rounds, experiment.strength),
-        retrain=retrain,
+        retrain=lambda net: _fit(experiment, net, data, "retraining", epochs, rng, narrator),
         max_drop=experiment.max_drop,
         seed=experiment.seed,
         on_round=narrator.round(experiment),

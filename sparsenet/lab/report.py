@@ -53,13 +53,14 @@ def _row(name: str, costs: "Costs") -> tuple[str, ...]:
 
 
 def describe_gain(report: "CostReport", sparsity: float, accuracy_dense: float, accuracy_pruned: float) -> str:
-    """One sentence on what pruning gained, or lost."""
+    """One sentence on what pruning gained, or lost, in the faster of its two forms."""
     total = report.total
-    speedup = total.speedup()
+    form = max(("sparse", "compacted"), key=total.speedup)
+    speedup = total.speedup(form)
     faster = f"{speedup:.2f} times as fast as" if speedup >= 1 else f"slower than ({speedup:.2f} times the speed of)"
     return (
-        f"With {100 * sparsity:.1f} % of the weights gone, the network is {faster} its dense form on this machine "
-        f"(the arithmetic alone would give {total.theoretical_speedup:.1f}), its file is "
+        f"With {100 * sparsity:.1f} % of the weights gone, the network in its {form} form is {faster} the dense one on "
+        f"this machine (the arithmetic alone would give {total.theoretical_speedup:.1f}), its file is "
         f"{100 * total.bytes_sparse / total.bytes_dense:.0f} % of the size, and its test accuracy went from "
         f"{100 * accuracy_dense:.2f} % to {100 * accuracy_pruned:.2f} %."
     )
