@@ -5,7 +5,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-# Public name -> its module. Loaded on first use, so that `import sparsenet` and `sparsenet --help` need no Numba.
+# Module -> its public names. Loaded on first use, so that `import sparsenet` and `sparsenet --help` need no Numba.
 _HOMES = {
     "nn.layers": ("Conv2d", "Dropout", "Flatten", "Linear", "ReLU"),
     "nn.pooling": ("AvgPool2d", "GlobalAvgPool2d", "MaxPool2d"),

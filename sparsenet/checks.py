@@ -80,3 +80,12 @@ def check_known(name: str, values: Collection[str], known: Collection[str]) -> N
     unknown = [value for value in values if value not in known]
     if unknown:
         raise ValueError(f"{name} names {', '.join(map(repr, unknown))}; the layers are {', '.join(map(repr, known))}")
+
+
+def check_output_gradient(dy: np.ndarray, shape: tuple, dtype: np.dtype) -> np.ndarray:
+    """Return dy, contiguous, when it has the output's shape and type; else raise before a kernel indexes it."""
+    if dy.shape != tuple(shape):
+        raise ValueError(f"dy must have the output's shape {tuple(shape)}, not {dy.shape}")
+    if dy.dtype != dtype:
+        raise TypeError(f"dy must be {dtype}, like the forward pass, not {dy.dtype}")
+    return np.ascontiguousarray(dy)

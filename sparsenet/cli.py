@@ -38,7 +38,7 @@ def _count(at_least: int):
     return count
 
 
-_fraction.__name__ = "fraction"
+_fraction.__name__ = "fraction"  # argparse names the type so, in "invalid fraction value"
 
 
 def build_parser() -> argparse.ArgumentParser:

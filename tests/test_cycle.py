@@ -142,6 +142,8 @@ def test_costs_in_the_history(trained, few):
 def test_bad_arguments_are_named(trained, few):
     with pytest.raises(ValueError, match="max_drop"):
         sn.iterative_prune(trained.copy(), few, schedule=[0.5], retrain=lambda net: None, max_drop=2)
+    with pytest.raises(ValueError, match="target"):
+        sn.iterative_prune(trained.copy(), few, schedule=[0.5], retrain=lambda net: None, target=90)
     with pytest.raises(ValueError, match="factor"):
         sn.iterative_prune(trained.copy(), few, schedule=[0.5], retrain=lambda net: None, factor=1.0)
 
@@ -169,6 +171,21 @@ def test_whatever_is_raised_the_network_is_the_last_good_one(trained, few):
         with pytest.raises(error):
             sn.iterative_prune(network, few, schedule=schedule, retrain=retrain)
         assert bits(network) == bits(rounds[0] if rounds else trained)
+
+
+def test_an_error_of_the_hook_leaves_the_good_network(trained, few):
+    network = trained.copy()
+
+    def spoil(net):
+        for weight in net.weights().values():
+            weight.value *= 0
+
+    def hook(round_):
+        raise RuntimeError("the hook's own")
+
+    with pytest.raises(RuntimeError, match="the hook's own"):
+        sn.iterative_prune(network, few, schedule=[0.5], retrain=spoil, max_drop=0.0, on_round=hook)
+    assert bits(network) == bits(trained)
 
 
 def test_target_counts_as_make_masks_does(trained, few):

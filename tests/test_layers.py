@@ -212,15 +212,12 @@ def test_a_mask_that_keeps_all_changes_nothing_in_training(rng):
     assert np.array_equal(masked["fc"].weight.value, free["fc"].weight.value)
 
 
-def test_a_mask_holds_against_set_weight_and_a_mask_of_the_product(rng):
+def test_a_mask_holds_against_set_weight(rng):
     for build in (lambda: sn.Linear(4, 3), lambda: sn.WeightNorm(sn.Linear(4, 3))):
         layer, mask = build(), rng.random((3, 4)) < 0.5
         layer.set_mask(mask)
-        layer.set_weight(np.ones((3, 4), np.float32))
+        layer.set_weight(np.where(mask, np.float32(1), np.float32(np.nan)))
         np.testing.assert_allclose(layer.weight.value, mask, atol=1e-6)
-    layer = sn.WeightNorm(sn.Linear(4, 3))
-    layer.weight.set_mask(np.zeros((3, 4), bool))
-    assert not layer.forward(np.ones((1, 4), np.float32)).any()
 
 
 @pytest.mark.parametrize(
@@ -232,7 +229,7 @@ def test_a_wrong_initialiser_is_named(value, error):
         sn.Linear(3, 4, init=lambda shape, rng: value)
 
 
-@pytest.mark.parametrize("name", ["conv", "relu", "max pool", "average pool"])
+@pytest.mark.parametrize("name", ["conv", "linear", "relu", "max pool", "average pool"])
 def test_a_wrong_upstream_gradient_never_reaches_a_kernel(rng, name):
     build, shape = LAYERS[name]
     layer = build()
@@ -240,6 +237,5 @@ def test_a_wrong_upstream_gradient_never_reaches_a_kernel(rng, name):
     for wrong in (np.repeat(dy, 50, axis=-1), dy[..., :1]):
         with pytest.raises(ValueError, match="dy must have the output's shape"):
             layer.backward(wrong)
-    if name != "average pool":
-        with pytest.raises(TypeError, match="dy must be float32"):
-            layer.backward(dy.astype(np.float64))
+    with pytest.raises(TypeError, match="dy must be float32"):
+        layer.backward(dy.astype(np.float64))

@@ -72,6 +72,15 @@ def test_what_is_pruned_stays_pruned_and_counts(first, second, scope, granularit
         assert gone == max(round(first * units), round(second * units))
 
 
+def test_pruned_weights_have_no_part_in_their_structures_importance():
+    scores = {"a": np.array([[0.1, 9.0, 9.0], [2.0, 2.0, 2.0]])}
+    current = {"a": np.array([[True, False, False], [True, True, True]])}
+    masks = sn.make_masks(scores, 0.5, granularity=Filter(), scope="layer", current=current)
+    assert masks["a"].tolist() == [[False] * 3, [True] * 3]
+    masks = mask_below_maximum(scores, 0.5, granularity=Filter(), current=current)
+    assert masks["a"].tolist() == [[False] * 3, [True] * 3]
+
+
 def test_half_even_rounding_and_ties_by_hand():
     scores = {"a": np.array([[1.0, 1.0, 1.0, 1.0, 1.0]])}
     assert sn.make_masks(scores, 0.5)["a"].tolist() == [[False, False, True, True, True]]  # round(2.5) = 2

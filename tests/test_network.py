@@ -149,6 +149,13 @@ def test_what_a_graph_must_not_be():
 
 def test_backward_is_checked(rng):
     network = random_cnn(1, batch_norm=False)
+    with pytest.raises(ValueError, match="'a' must read something"):
+        sn.Network([sn.Node("a", sn.ReLU(), ())])
+    other = network.copy()
+    other(rng.standard_normal((4, *IMAGE)).astype(np.float32))
+    other.restore(network)
+    with pytest.raises(RuntimeError, match="backward needs a forward"):
+        other.backward(np.ones((4, 3), np.float32))
     with pytest.raises(RuntimeError, match="backward needs a forward"):
         network.backward(np.ones((1, 3), np.float32))
     network(rng.standard_normal((4, *IMAGE)).astype(np.float32))
@@ -178,8 +185,11 @@ def test_copies_share_nothing_and_forget_the_activations(rng):
             arrays = [(parameter.value, other.value), (parameter.mask, other.mask)]
             arrays += [(array, other.state[key]) for key, array in parameter.state.items()]
             assert not any(a is not None and np.shares_memory(a, b) for a, b in arrays)
-    sn.predict(network, data[0])
-    assert all(layer.saved is None for layer in network.layers().values())
+    normalised = random_cnn(1, batch_norm=False, weight_norm=True)
+    for net in (network, normalised):
+        sn.predict(net, data[0])
+        assert all(layer.saved is None for layer in net.layers().values())
+    assert normalised["conv1"].layer.saved is None
     with pytest.raises(TypeError, match="dtype must be float32 or float64"):
         network.astype(np.int32)
 

@@ -100,3 +100,13 @@ def test_own_criteria_and_errors(rng):
         sn.score(network, sn.scores.taylor)
     with pytest.raises(ValueError, match="arguments of the criterion names 'theta'"):
         sn.score(network, lambda theta: theta)
+
+
+def test_the_number_of_batches_is_limited(rng):
+    network = random_cnn(4, batch_norm=False)
+    x, y = rng.standard_normal((12, *IMAGE)).astype(np.float32), rng.integers(0, 3, 12)
+    first = np.random.default_rng(5).permutation(12)[:4]
+    one = sn.score(network, sn.scores.taylor, (x, y), batch_size=4, max_batches=1, seed=5)
+    network.backward(sn.softmax_cross_entropy(network(x[first]), y[first])[1])
+    for name, weight in network.weights().items():
+        np.testing.assert_allclose(one[name], np.abs(weight.value * weight.grad), rtol=1e-5, atol=1e-9)

@@ -157,3 +157,42 @@ def test_momentum_of_a_normalised_weight_is_carried(rng):
     for net in (network, small):
         sn.fit(net, data, epochs=3, optimizer=sgd, batch_size=8, seed=4)
     np.testing.assert_allclose(small(data[0]), network(data[0]), rtol=1e-8, atol=1e-9)
+
+
+def test_a_silent_unit_with_readers_goes_and_the_normalised_readers_keep_their_weights(rng):
+    """The cut columns of v are not zero: its norm changes, the gain follows, with its sign."""
+    network = sn.chain({"a": sn.Linear(3, 4, seed=1), "relu": sn.ReLU(), "b": sn.WeightNorm(sn.Linear(4, 2, seed=2))})
+    network["b"].gain.value *= -1
+    mask = np.ones((4, 3), bool)
+    mask[2] = False
+    network.apply_masks({"a": mask})
+    small = sn.remove_pruned_structures(network)
+    assert small["a"].out_features == 3
+    np.testing.assert_allclose(small["b"].weight.value, np.delete(network["b"].weight.value, 2, 1), rtol=1e-5)
+    assert (small["b"].gain.value < 0).all()
+    x = rng.standard_normal((3, 3)).astype(np.float32)
+    np.testing.assert_allclose(small(x), network(x), rtol=1e-5, atol=1e-6)
+
+
+def test_a_unit_that_nothing_reads_is_masked_with_all_that_is_its():
+    network = sn.chain({"a": sn.Linear(3, 4, seed=1), "relu": sn.ReLU(), "b": sn.Linear(4, 2, seed=2)})
+    mask = np.ones((2, 4), bool)
+    mask[:, 1] = False
+    network.apply_masks({"b": mask})
+    extend_masks(network)
+    assert not network["a"].weight.mask[1].any()
+    assert network["a"].bias.mask.tolist() == [True, False, True, True]
+
+
+def test_subclasses_are_layers_of_unknown_kind(rng):
+    class Shift(sn.ReLU):
+        def forward(self, x, training=False):
+            return x + 1
+
+    network = sn.chain({"a": sn.Linear(3, 4, seed=1), "own": Shift(), "b": sn.Linear(4, 2, seed=2)})
+    mask = np.ones((4, 3), bool)
+    mask[1] = False
+    network.apply_masks({"a": mask})
+    x = rng.standard_normal((3, 3)).astype(np.float32)
+    for model in (sn.remove_pruned_structures(network), sn.compile(network, (3,), form="csr")):
+        np.testing.assert_allclose(model(x), network(x), rtol=1e-5, atol=1e-6)

@@ -37,7 +37,7 @@ def test_history_and_hook(digits):
         small(digits),
         epochs=3,
         optimizer=sn.SGD(lr=0.1),
-        schedule=lambda t: 1 - t,
+        lr_schedule=lambda t: 1 - t,
         validation=digits.validation,
         batch_size=80,
         on_epoch=seen.append,

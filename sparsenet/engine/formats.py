@@ -27,12 +27,12 @@ def im2col(x: np.ndarray, kernel_size: tuple, stride: tuple, padding: tuple) -> 
 
     Notes
     -----
-    cols[(c, i, j), (n, y, x)] = x[n, c, y s + i - p, x s + j - p]
+    cols[(c, i, j), (n, r, q)] = x[n, c, r s + i - p, q s + j - p]
     """
     output_size(x.shape[2:], kernel_size, stride, padding)
     padded = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in padding)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, kernel_size, axis=(2, 3))
-    windows = windows[:, :, :: stride[0], :: stride[1]]  # n c y x i j
+    windows = windows[:, :, :: stride[0], :: stride[1]]  # n c r q i j
     return windows.transpose(1, 4, 5, 0, 2, 3).reshape(x.shape[1] * kernel_size[0] * kernel_size[1], -1)
 
 

@@ -11,10 +11,10 @@ from ..checks import check_count
 from ..kernels.threads import available_threads
 from ..kernels.threads import threads as use_threads
 from ..nn.layer import Layer, Shape
-from ..nn.layers import Conv2d, Dropout, Flatten, ReLU, Weighted
+from ..nn.layers import Conv2d, Dropout, Flatten, Linear, ReLU
 from ..nn.network import INPUT, Network, Node
 from ..nn.normalization import BatchNorm, WeightNorm
-from .steps import FrozenWeights, Run, Step, conv_run, linear_run, plain_run, scipy_run
+from .steps import FrozenWeights, Run, Step, freeze_conv, freeze_linear, freeze_plain, freeze_scipy
 
 FORMS = ("auto", "dense", "csr", "scipy")
 TRIALS = 5  # timed calls of each form of a layer when the plan chooses
@@ -136,12 +136,13 @@ def _freeze(network: Network, node: Node, shapes: dict[str, Shape], batch: int, 
     """The step of a node with the nodes folded into it; None for one that leaves no trace."""
     if len(node.inputs) != 1:
         raise ValueError(f"layer {node.name!r} joins branches: a plan takes layers of one input")
-    if isinstance(node.layer, Weighted):
+    kind = type(node.layer)
+    if kind in (Conv2d, Linear, WeightNorm):
         return _freeze_weighted(network, node, shapes, batch, form)
-    if isinstance(node.layer, Dropout | Flatten):
+    if kind in (Dropout, Flatten):
         return None
     source = node.inputs[0]
-    return Step(node.name, "", source, shapes[source], shapes[node.name], plain_run(node.layer))
+    return Step(node.name, "", source, shapes[source], shapes[node.name], freeze_plain(node.layer))
 
 
 def _followers(network: Network, node: Node) -> Iterator[Node]:
@@ -157,12 +158,13 @@ def _freeze_weighted(network: Network, node: Node, shapes: dict[str, Shape], bat
     frozen = FrozenWeights(layer.weight.value, layer.weight.mask, layer.bias.value)
     folded, relu = [], False
     for follower in _followers(network, node):
-        if isinstance(follower.layer, BatchNorm):
+        kind = type(follower.layer)
+        if kind is BatchNorm:
             frozen = frozen.fold(*follower.layer.affine())
-        elif not isinstance(follower.layer, ReLU | Dropout):
+        elif kind not in (ReLU, Dropout):
             break
         folded.append(follower.name)
-        relu = isinstance(follower.layer, ReLU)
+        relu = kind is ReLU
         if relu:
             break
     plain = layer.layer if isinstance(layer, WeightNorm) else layer
@@ -177,10 +179,10 @@ def _choose(
     """The form asked for, or the faster of dense and CSR by measurement on random inputs."""
     is_conv = isinstance(layer, Conv2d)
     if form == "scipy":
-        return form, scipy_run(layer if is_conv else None, frozen, relu)
+        return form, freeze_scipy(layer if is_conv else None, frozen, relu)
 
     def build(form):
-        return conv_run(form, layer, frozen, relu) if is_conv else linear_run(form, frozen, relu)
+        return freeze_conv(form, layer, frozen, relu) if is_conv else freeze_linear(form, frozen, relu)
 
     if form != "auto":
         return form, build(form)

@@ -23,9 +23,15 @@ class Step:
     Attributes
     ----------
     name : str
-        The layer it comes from, with what is folded into it.
+        The layer it comes from.
     form : str
-        "dense" or "csr" for layers with weights, else "".
+        "dense", "csr" or "scipy" for layers with weights, else "".
+    source : str
+        The step whose output it reads.
+    input_shape, shape : tuple
+        Of x and y, without the sample axis.
+    folded : names
+        The layers behind it that are folded into it.
     """
 
     name: str
@@ -61,7 +67,7 @@ class FrozenWeights:
         return to_csr(self.weight, self.mask)
 
 
-def conv_run(form: str, layer: Conv2d, frozen: FrozenWeights, relu: bool) -> Run:
+def freeze_conv(form: str, layer: Conv2d, frozen: FrozenWeights, relu: bool) -> Run:
     """A convolution with `frozen` weights as run(x, y), by im2col and BLAS ("dense") or the CSR kernel ("csr")."""
     geometry = (layer.stride, layer.padding)
     bias = frozen.bias
@@ -72,7 +78,7 @@ def conv_run(form: str, layer: Conv2d, frozen: FrozenWeights, relu: bool) -> Run
     return lambda x, y: csr.csr_conv2d(x, rows, bias, layer.kernel_size, *geometry, y, relu=relu)
 
 
-def linear_run(form: str, frozen: FrozenWeights, relu: bool) -> Run:
+def freeze_linear(form: str, frozen: FrozenWeights, relu: bool) -> Run:
     """A fully connected layer with `frozen` weights as run(x, y)."""
     bias = frozen.bias
     if form == "dense":
@@ -82,7 +88,7 @@ def linear_run(form: str, frozen: FrozenWeights, relu: bool) -> Run:
     return lambda x, y: csr.csr_linear(x, rows, bias, y, relu=relu)
 
 
-def scipy_run(layer: Conv2d | None, frozen: FrozenWeights, relu: bool) -> Run:
+def freeze_scipy(layer: Conv2d | None, frozen: FrozenWeights, relu: bool) -> Run:
     """The same layer through SciPy's CSR product: the reference path."""
     matrix, bias = frozen.csr, frozen.bias
 
@@ -101,16 +107,17 @@ def _arrays(matrix: csr_array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return matrix.data, matrix.indices, matrix.indptr
 
 
-def plain_run(layer: Layer) -> Run:
-    """A layer without weights as run(x, y)."""
-    if isinstance(layer, MaxPool2d):
+def freeze_plain(layer: Layer) -> Run:
+    """A layer without weights as run(x, y). Layers of other types, subclasses too, run through their own forward."""
+    kind = type(layer)
+    if kind is MaxPool2d:
         return lambda x, y: pooling.max_pool2d(x, layer.window, layer.stride, layer.padding, y)
-    if isinstance(layer, AvgPool2d):
+    if kind is AvgPool2d:
         return lambda x, y: pooling.average_pool2d(x, layer.window, layer.stride, layer.padding, y)
-    if isinstance(layer, ReLU):
+    if kind is ReLU:
         return lambda x, y: np.maximum(x, 0, out=y)
-    if isinstance(layer, BatchNorm):
-        return _affine_run(*layer.affine())
+    if kind is BatchNorm:
+        return _freeze_affine(*layer.affine())
 
     def run(x, y):
         y[...] = layer.forward(x)
@@ -118,7 +125,7 @@ def plain_run(layer: Layer) -> Run:
     return run
 
 
-def _affine_run(scale: np.ndarray, shift: np.ndarray) -> Run:
+def _freeze_affine(scale: np.ndarray, shift: np.ndarray) -> Run:
     def run(x, y):
         wide = [1] * (x.ndim - 2)
         np.multiply(x, scale.reshape(-1, *wide), out=y)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .conv import check_output_gradient
+from ..checks import check_output_gradient
 from .jit import kernel
 from .threads import share
 

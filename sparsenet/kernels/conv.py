@@ -1,21 +1,22 @@
 """Convolution as a matrix product: im2col, then BLAS (Chellapilla et al. 2006); forward and both backwards.
 
 One image at a time, so that its columns stay in the cache: cols has a row per weight column (c, i, j) and a column per
-output position (y, x), in the order of a weight row reshaped to (C kh kw):
+output position (r, q), in the order of a weight row reshaped to (C kh kw):
 
-    cols[(c, i, j), (y, x)] = x[c, y*s + i - p, x*s + j - p]
+    cols[(c, i, j), (r, q)] = x[c, r*s + i - p, q*s + j - p]
 
-    forward           y[o, (y, x)]     = sum_k  w[o, k] cols[k, (y, x)]       y  = W cols + b
-    weight gradient   dw[o, k]         = sum_yx dy[o, (y, x)] cols[k, (y, x)] dW = dY colsT, summed over images
-    input gradient    dcols[k, (y, x)] = sum_o  w[o, k] dy[o, (y, x)]         dX = col2im(WT dY)
+    forward           y[o, (r, q)]     = sum_k  w[o, k] cols[k, (r, q)]       y  = W cols + b
+    weight gradient   dw[o, k]         = sum_rq dy[o, (r, q)] cols[k, (r, q)] dW = dY colsT, summed over images
+    input gradient    dcols[k, (r, q)] = sum_o  w[o, k] dy[o, (r, q)]         dX = col2im(WT dY)
 
 `reference.py` has the same three functions as plain loops.
 """
 
 import numpy as np
 
+from ..checks import check_output_gradient
 from .jit import kernel
-from .threads import share, worth
+from .threads import count_worth, share
 
 SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it brings
 WEIGHT_GRADIENT_PARTS = 8  # partial sums of dW, added in a fixed order: the same bits on any number of threads
@@ -38,15 +39,6 @@ def check_convolution(x: np.ndarray, weight: np.ndarray, stride: tuple, padding:
     output_size(x.shape[2:], weight.shape[2:], stride, padding)
 
 
-def check_output_gradient(dy: np.ndarray, shape: tuple, dtype: np.dtype) -> np.ndarray:
-    """Return dy, contiguous, when it has the output's shape and type; else raise before a kernel indexes it."""
-    if dy.shape != tuple(shape):
-        raise ValueError(f"dy must have the output's shape {tuple(shape)}, not {dy.shape}")
-    if dy.dtype != dtype:
-        raise TypeError(f"dy must be {dtype}, like the forward pass, not {dy.dtype}")
-    return np.ascontiguousarray(dy)
-
-
 @kernel
 def _pad(image, pad_h, pad_w, padded):
     channels, height, width = image.shape
@@ -62,13 +54,13 @@ def _im2col(padded, kernel_h, kernel_w, stride_h, stride_w, out_h, out_w, cols):
         for i in range(kernel_h):
             for j in range(kernel_w):
                 row = cols[(c * kernel_h + i) * kernel_w + j]
-                for y in range(out_h):
+                for r in range(out_h):
                     if stride_w == 1:  # a loop of its own: contiguous, so that it becomes vector copies
-                        for x in range(out_w):
-                            row[y * out_w + x] = padded[c, y * stride_h + i, x + j]
+                        for q in range(out_w):
+                            row[r * out_w + q] = padded[c, r * stride_h + i, q + j]
                     else:
-                        for x in range(out_w):
-                            row[y * out_w + x] = padded[c, y * stride_h + i, x * stride_w + j]
+                        for q in range(out_w):
+                            row[r * out_w + q] = padded[c, r * stride_h + i, q * stride_w + j]
 
 
 @kernel
@@ -78,13 +70,13 @@ def _col2im(cols, kernel_h, kernel_w, stride_h, stride_w, out_h, out_w, padded):
         for i in range(kernel_h):
             for j in range(kernel_w):
                 row = cols[(c * kernel_h + i) * kernel_w + j]
-                for y in range(out_h):
+                for r in range(out_h):
                     if stride_w == 1:
-                        for x in range(out_w):
-                            padded[c, y * stride_h + i, x + j] += row[y * out_w + x]
+                        for q in range(out_w):
+                            padded[c, r * stride_h + i, q + j] += row[r * out_w + q]
                     else:
-                        for x in range(out_w):
-                            padded[c, y * stride_h + i, x * stride_w + j] += row[y * out_w + x]
+                        for q in range(out_w):
+                            padded[c, r * stride_h + i, q * stride_w + j] += row[r * out_w + q]
 
 
 @kernel
@@ -152,7 +144,7 @@ def conv2d_into(
     relu: bool = False,
 ) -> None:
     """Write `conv2d` of contiguous arrays into y, with `relu` max(y, 0) of it (a NaN stays NaN). Nothing is checked."""
-    least = worth(weight.size * y.shape[2] * y.shape[3], SMALL)
+    least = count_worth(weight.size * y.shape[2] * y.shape[3], SMALL)
     share(_forward, len(x), x, weight, bias, *stride, *padding, relu, y, least=least)
 
 
@@ -161,7 +153,7 @@ def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: tuple, p
 
     Notes
     -----
-    y[n,o,y,x] = b[o] + sum_cij w[o,c,i,j] x[n, c, y s + i - p, x s + j - p], zero outside the image.
+    y[n,o,r,q] = b[o] + sum_cij w[o,c,i,j] x[n, c, r s + i - p, q s + j - p], zero outside the image.
     """
     check_convolution(x, weight, stride, padding)
     if bias.shape != weight.shape[:1]:
@@ -178,7 +170,7 @@ def conv2d_input_gradient(
 
     Notes
     -----
-    dx[n, c, y s + i - p, x s + j - p] += w[o,c,i,j] dy[n,o,y,x]   (the adjoint of x -> y).
+    dx[n, c, r s + i - p, q s + j - p] += w[o,c,i,j] dy[n,o,r,q]   (the adjoint of x -> y).
     """
     shape = (len(dy), len(weight), *output_size(input_size, weight.shape[2:], stride, padding))
     dy, weight = check_output_gradient(dy, shape, weight.dtype), np.ascontiguousarray(weight)
@@ -194,7 +186,7 @@ def conv2d_weight_gradient(
 
     Notes
     -----
-    dw[o,c,i,j] = sum_nyx dy[n,o,y,x] x[n, c, y s + i - p, x s + j - p]   (the adjoint of w -> y).
+    dw[o,c,i,j] = sum_nrq dy[n,o,r,q] x[n, c, r s + i - p, q s + j - p]   (the adjoint of w -> y).
     """
     shape = (len(x), dy.shape[1], *output_size(x.shape[2:], kernel_size, stride, padding))
     x, dy = np.ascontiguousarray(x), check_output_gradient(dy, shape, x.dtype)

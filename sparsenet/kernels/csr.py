@@ -9,7 +9,7 @@ through a kept weight.
 import numpy as np
 
 from .jit import kernel
-from .threads import share, worth
+from .threads import count_worth, share
 
 SMALL = 1 << 18  # multiply-adds below which a second thread costs more than it brings
 
@@ -25,9 +25,9 @@ def _pad(image, pad_h, pad_w, padded):
 
 @kernel
 def _convolve_shifted(values, columns, kernel_h, kernel_w, padded, flat, total):
-    """total[y * W + x] += sum_k values[k] * flat[shift_k + y * W + x]; stride 1, rows of `total` as wide as the input.
+    """total[r * W + q] += sum_k values[k] * flat[shift_k + r * W + q]; stride 1, rows of `total` as wide as the input.
 
-    With the output laid out at the pitch of the padded input, position (y, x) of any kernel offset (c, i, j) is one
+    With the output laid out at the pitch of the padded input, position (r, q) of any kernel offset (c, i, j) is one
     constant shift away: the loop over a whole plane is a single contiguous one. The last kernel_w - 1 entries of a row
     straddle two rows; they are computed and never read.
     """
@@ -45,23 +45,23 @@ def _convolve_shifted(values, columns, kernel_h, kernel_w, padded, flat, total):
 
 @kernel
 def _convolve_strided(values, columns, kernel_h, kernel_w, stride_h, stride_w, padded, total):
-    """total[y, x] += sum_k values[k] * padded[c_k, y * s + i_k, x * s + j_k], for any stride."""
+    """total[r, q] += sum_k values[k] * padded[c_k, r * s + i_k, q * s + j_k], for any stride."""
     for k in range(values.size):
         value = values[k]
         c = columns[k] // (kernel_h * kernel_w)
         i = columns[k] // kernel_w % kernel_h
         j = columns[k] % kernel_w
-        for y in range(total.shape[0]):
-            for x in range(total.shape[1]):
-                total[y, x] += value * padded[c, y * stride_h + i, x * stride_w + j]
+        for r in range(total.shape[0]):
+            for q in range(total.shape[1]):
+                total[r, q] += value * padded[c, r * stride_h + i, q * stride_w + j]
 
 
 @kernel
 def _finish(total, bias, relu, plane):
-    for y in range(plane.shape[0]):
-        for x in range(plane.shape[1]):
-            value = total[y, x] + bias
-            plane[y, x] = plane.dtype.type(0) if relu and value < 0 else value
+    for r in range(plane.shape[0]):
+        for q in range(plane.shape[1]):
+            value = total[r, q] + bias
+            plane[r, q] = plane.dtype.type(0) if relu and value < 0 else value
 
 
 @kernel
@@ -143,9 +143,9 @@ def csr_conv2d(
 
     Notes
     -----
-    y[n,o,y,x] = b[o] + sum over k in row o of values[k] x[n, c, y s + i - p, x s + j - p], columns[k] = (c, i, j).
+    y[n,o,r,q] = b[o] + sum over k in row o of values[k] x[n, c, r s + i - p, q s + j - p], columns[k] = (c, i, j).
     """
-    least = worth((csr[0].size + len(bias)) * y.shape[2] * y.shape[3], SMALL)
+    least = count_worth((csr[0].size + len(bias)) * y.shape[2] * y.shape[3], SMALL)
     share(_conv, len(x), x, *csr, bias, *kernel_size, *stride, *padding, relu, y, least=least)
 
 
@@ -164,4 +164,4 @@ def csr_linear(
     if len(x) == 1:
         _linear_single(x[0], *csr, bias, relu, y[0])
     else:
-        share(_linear, len(x), x, *csr, bias, relu, y, least=worth(csr[0].size + x.shape[1], SMALL))
+        share(_linear, len(x), x, *csr, bias, relu, y, least=count_worth(csr[0].size + x.shape[1], SMALL))

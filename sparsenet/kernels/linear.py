@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from .threads import share, worth
+from ..checks import check_output_gradient
+from .threads import count_worth, share
 
 SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it brings
 ROWS = 32  # rows of a piece: fixed, so that the bits do not depend on the number of threads
@@ -15,13 +16,13 @@ def _multiply(start: int, stop: int, left: np.ndarray, right: np.ndarray, out: n
 def matmul(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """left (M, K) @ right (K, N): out[m, n] = sum_k left[m, k] right[k, n]."""
     out = np.empty((left.shape[0], right.shape[1]), left.dtype)
-    share(_multiply, len(left), left, right, out, chunk=ROWS, least=worth(right.size, SMALL))
+    share(_multiply, len(left), left, right, out, chunk=ROWS, least=count_worth(right.size, SMALL))
     return out
 
 
 def linear_into(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, y: np.ndarray, *, relu: bool = False) -> None:
     """Write `linear` into y, with `relu` max(y, 0) of it."""
-    share(_multiply, len(x), x, weight.T, y, chunk=ROWS, least=worth(weight.size, SMALL))
+    share(_multiply, len(x), x, weight.T, y, chunk=ROWS, least=count_worth(weight.size, SMALL))
     y += bias
     if relu:
         np.maximum(y, 0, out=y)
@@ -36,9 +37,9 @@ def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
 
 def linear_input_gradient(dy: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """dx[n, i] = sum_o dy[n, o] w[o, i]."""
-    return matmul(dy, weight)
+    return matmul(check_output_gradient(dy, (len(dy), len(weight)), weight.dtype), weight)
 
 
 def linear_weight_gradient(x: np.ndarray, dy: np.ndarray) -> np.ndarray:
     """dw[o, i] = sum_n dy[n, o] x[n, i]."""
-    return matmul(dy.T, x)
+    return matmul(check_output_gradient(dy, (len(x), *dy.shape[1:]), x.dtype).T, x)

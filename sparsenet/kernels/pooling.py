@@ -6,9 +6,10 @@ The 2x2 window with stride 2, which nearly every network uses, has loops of its 
 
 import numpy as np
 
-from .conv import check_output_gradient, output_size
+from ..checks import check_output_gradient
+from .conv import output_size
 from .jit import kernel
-from .threads import share, worth
+from .threads import count_worth, share
 
 SMALL = 1 << 15  # elements below which a second thread costs more than it brings
 
@@ -117,11 +118,11 @@ def _share_planes(kernel, *arguments) -> None:
     """Share the planes of the 4-D arrays among the arguments, where there is enough for a second thread."""
     first = arguments[0]
     arguments = [_planes(a) if isinstance(a, np.ndarray) else a for a in arguments]
-    least = worth(first.shape[2] * first.shape[3], SMALL)
+    least = count_worth(first.shape[2] * first.shape[3], SMALL)
     share(kernel, first.shape[0] * first.shape[1], *arguments, least=least)
 
 
-def _halves(window: tuple, stride: tuple, padding: tuple) -> bool:
+def _is_2x2(window: tuple, stride: tuple, padding: tuple) -> bool:
     return (*window, *stride, *padding) == (2, 2, 2, 2, 0, 0)
 
 
@@ -129,7 +130,7 @@ def max_pool2d(x: np.ndarray, window: tuple, stride: tuple, padding: tuple, y: n
     """y[n,c,r,q] = max over i, j of x[n, c, r s + i - p, q s + j - p], the positions inside the image."""
     if y is None:
         y = np.empty((*x.shape[:2], *output_size(x.shape[2:], window, stride, padding)), x.dtype)
-    if _halves(window, stride, padding):
+    if _is_2x2(window, stride, padding):
         _share_planes(_max_forward_2x2, x, y)
     else:
         _share_planes(_max_forward, x, *window, *stride, *padding, y)
@@ -142,7 +143,7 @@ def max_pool2d_gradient(
     """dx[n, c, argmax of the window] += dy[n,c,r,q]: the first position that holds the maximum takes the gradient."""
     dy = check_output_gradient(dy, y.shape, x.dtype)
     dx = np.zeros_like(x, order="C")
-    if _halves(window, stride, padding):
+    if _is_2x2(window, stride, padding):
         _share_planes(_max_backward_2x2, dy, x, y, dx)
     else:
         _share_planes(_max_backward, dy, x, y, *window, *stride, *padding, dx)
@@ -160,10 +161,10 @@ def average_pool2d(
 
 
 def average_pool2d_gradient(
-    dy: np.ndarray, input_size: tuple, window: tuple, stride: tuple, padding: tuple
+    dy: np.ndarray, shape: tuple, dtype: np.dtype, window: tuple, stride: tuple, padding: tuple
 ) -> np.ndarray:
-    """dx[n,c,h,w] += dy[n,c,r,q] / (window height * window width) for every window over (h, w)."""
-    dy = check_output_gradient(dy, (*dy.shape[:2], *output_size(input_size, window, stride, padding)), dy.dtype)
-    dx = np.zeros((*dy.shape[:2], *input_size), dy.dtype)
+    """dx[n,c,h,w] += dy[n,c,r,q] / (window height * window width) for every window over (h, w) of x."""
+    dy = check_output_gradient(dy, (*shape[:2], *output_size(shape[2:], window, stride, padding)), dtype)
+    dx = np.zeros(shape, dtype)
     _share_planes(_average_backward, dy, *window, *stride, *padding, dx)
     return dx

@@ -1,9 +1,9 @@
 """Convolution as plain loops: the formulas as they are written, the oracle of every faster kernel.
 
-Letters: n image, o output channel, c input channel, (y, x) output position, (i, j) kernel position;
+Letters: n image, o output channel, c input channel, (r, q) output position, (i, j) kernel position;
 s = stride, p = padding. All three kernels are one sum, read for one of its three arrays:
 
-    y[n, o, y, x] = b[o] + sum_cij  w[o, c, i, j] * x[n, c, y*s + i - p, x*s + j - p]
+    y[n, o, r, q] = b[o] + sum_cij  w[o, c, i, j] * x[n, c, r*s + i - p, q*s + j - p]
 """
 
 import numpy as np
@@ -67,7 +67,7 @@ def conv2d(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: tuple, p
 
     Notes
     -----
-    y[n,o,y,x] = b[o] + sum_cij w[o,c,i,j] x[n, c, y s + i - p, x s + j - p], zero outside the image.
+    y[n,o,r,q] = b[o] + sum_cij w[o,c,i,j] x[n, c, r s + i - p, q s + j - p], zero outside the image.
     """
     check_convolution(x, weight, stride, padding)
     y = np.empty((len(x), len(weight), *output_size(x.shape[2:], weight.shape[2:], stride, padding)), x.dtype)
@@ -82,7 +82,7 @@ def conv2d_input_gradient(
 
     Notes
     -----
-    dx[n, c, y s + i - p, x s + j - p] += w[o,c,i,j] dy[n,o,y,x]   (the adjoint of x -> y).
+    dx[n, c, r s + i - p, q s + j - p] += w[o,c,i,j] dy[n,o,r,q]   (the adjoint of x -> y).
     """
     dx = np.zeros((len(dy), weight.shape[1], *input_size), dy.dtype)
     _input_gradient(dy, weight, *stride, *padding, dx)
@@ -96,7 +96,7 @@ def conv2d_weight_gradient(
 
     Notes
     -----
-    dw[o,c,i,j] = sum_nyx dy[n,o,y,x] x[n, c, y s + i - p, x s + j - p]   (the adjoint of w -> y).
+    dw[o,c,i,j] = sum_nrq dy[n,o,r,q] x[n, c, r s + i - p, q s + j - p]   (the adjoint of w -> y).
     """
     dw = np.zeros((dy.shape[1], x.shape[1], *kernel_size), x.dtype)
     _weight_gradient(x, dy, *stride, *padding, dw)

@@ -19,6 +19,7 @@ from pathlib import Path
 from ..checks import check_count
 
 _threads: ContextVar[int] = ContextVar("sparsenet_threads", default=0)
+_depth: ContextVar[int] = ContextVar("sparsenet_depth", default=0)  # `threads` blocks that this thread is in
 
 
 def available_threads() -> int:
@@ -39,11 +40,13 @@ def threads(count: int | None = None) -> Iterator[int]:
     set to one thread while any such block is open; for another BLAS set its own variable (`MKL_NUM_THREADS=1`).
     """
     token = _threads.set(current_threads() if count is None else check_count("threads", count))
+    deeper = _depth.set(_depth.get() + 1)
     _enter_one_blas_thread()
     try:
         yield _threads.get()
     finally:
         _leave_one_blas_thread()
+        _depth.reset(deeper)
         _threads.reset(token)
 
 
@@ -94,12 +97,12 @@ def _pool(workers: int) -> ThreadPoolExecutor:
 
 
 def _start_afresh() -> None:
-    """A forked child has the pool's object but none of its threads, and perhaps a block that nobody will leave."""
+    """A forked child has the pool's object but none of its threads, and only the blocks of the thread that forked."""
     global _blas_lock, _blas_blocks
     _pool.cache_clear()
     _blas_lock = threading.Lock()
     if _blas_blocks:
-        _blas_blocks = 1
+        _blas_blocks = _depth.get() + 1
         _leave_one_blas_thread()
 
 
@@ -107,7 +110,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_afresh)
 
 
-def worth(operations: int, work: int) -> int:
+def count_worth(operations: int, work: int) -> int:
     """How many items, each of so many elementary operations, make up `work`: the least to wake up a thread for."""
     return max(1, -(-work // max(operations, 1)))
 

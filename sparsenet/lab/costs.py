@@ -9,12 +9,12 @@ import numpy as np
 from ..checks import check_count, check_positive
 from ..engine.plan import Plan, compile
 from ..kernels.threads import available_threads
+from ..nn.counting import count_layers, count_total
 from ..nn.files import bytes_by_layer, save_network
 from ..nn.network import Network
 from ..pruning.surgery import remove_pruned_structures
 from .latency import Latency, interleave, measure
 
-FORMS = ("dense", "masked", "compacted", "sparse")
 TOTAL = "total"
 
 
@@ -125,12 +125,12 @@ def cost_report(
     steps = {step.name: step.form for step in plans["sparse"].steps}
 
     layers = {}
-    for name in [node.name for node in network.nodes if node.name in steps]:
-        counts = _count(network, name, input_shape)
-        sizes = (bytes_dense.get(name, 0), bytes_sparse.get(name, 0))
-        layers[name] = Costs(*counts, *sizes, {form: by_step[form][name] for form in plans})
-    counts = np.sum([_count(network, node.name, input_shape) for node in network.nodes], axis=0)
-    total = Costs(*(int(n) for n in counts), sum(bytes_dense.values()), sum(bytes_sparse.values()), whole)
+    for name, counts in count_layers(network, input_shape).items():
+        if name in steps:
+            sizes = (bytes_dense.get(name, 0), bytes_sparse.get(name, 0))
+            layers[name] = Costs(*counts, *sizes, {form: by_step[form][name] for form in plans})
+    sizes = (sum(bytes_dense.values()), sum(bytes_sparse.values()))
+    total = Costs(*count_total(network, input_shape), *sizes, whole)
     return CostReport(layers, total, batch, threads, {name: form for name, form in steps.items() if form})
 
 
@@ -144,19 +144,6 @@ def unpruned(network: Network) -> Network:
         drawn = rng.standard_normal(weight.shape).astype(weight.dtype) / np.sqrt(weight[0].size)
         layer.set_weight(np.where(masks[name], weight, drawn))
     return dense
-
-
-def _count(network: Network, name: str, input_shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """(parameters, nonzeros, macs, macs kept) of a layer."""
-    layer = network[name]
-    parameters = list(layer.parameters().values())
-    size = sum(p.value.size for p in parameters)
-    kept = sum(p.value.size if p.mask is None else int(p.mask.sum()) for p in parameters)
-    if name not in network.weighted():
-        return size, kept, 0, 0
-    positions = int(np.prod(network.shapes(input_shape)[name][1:]))
-    mask = network.masks()[name]
-    return size, kept, mask.size * positions, int(mask.sum()) * positions
 
 
 def _file_bytes(network: Network) -> dict[str, int]:

@@ -33,7 +33,7 @@ Seed = int | np.random.Generator
 
 @dataclass(frozen=True)
 class Experiment:
-    """What `sparsenet run` is asked for; the names are those of its options."""
+    """What `sparsenet run` is asked for, named like its options (`strength` is --sparsity)."""
 
     dataset: str = "digits"
     model: str = "simple_cnn"
@@ -137,7 +137,7 @@ def _fit(
         data.train,
         epochs=epochs,
         optimizer=SGD(lr=0.05, momentum=0.9, weight_decay=5e-4),
-        schedule=cosine,
+        lr_schedule=cosine,
         batch_size=32 if len(data.train.y) < 10_000 else BATCH,
         seed=seed,
         on_epoch=narrator.epoch(stage, epochs),
@@ -212,6 +212,7 @@ def _summarize(
         "latency_us": {form: latency.median_us for form, latency in report.total.latency.items()},
         "latency_batch": report.batch,
         "latency_threads": report.threads,
+        "rounds_requested": experiment.rounds,
         "rounds": [asdict(round_) for round_ in history.rounds],
         "stopped": history.stopped,
         "costs": {f"batch {batch}": each.to_json() for batch, each in reports.items()},

@@ -1,4 +1,4 @@
-"""Reports as text: the table of costs, a line per round, one plain sentence on what was gained."""
+"""Reports as text: the table of costs, and one plain sentence on what was gained."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

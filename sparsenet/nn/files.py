@@ -38,6 +38,7 @@ LAYERS = {
 DAMAGE = (
     AttributeError,
     MemoryError,
+    OSError,
     ValueError,
     KeyError,
     TypeError,
@@ -60,7 +61,7 @@ def save_network(path: str | Path, network: Network, *, state: bool = False) -> 
     for name, parameter in network.parameters().items():
         arrays |= _pack(name, parameter)
         if state:
-            arrays |= {f"{name}/state/{key}": array for key, array in parameter.state.items()}
+            arrays |= {f"{name}/state/{key}": _check_state(key, a, parameter) for key, a in parameter.state.items()}
     arrays |= network.buffers()
     write_atomically(Path(path), lambda file: np.savez_compressed(file, **arrays))
 
@@ -75,12 +76,13 @@ def load_network(path: str | Path) -> Network:
     ValueError
         When it is no such file, damaged, or of a later version; nothing is half loaded.
     """
-    try:
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        return _build(arrays)
-    except DAMAGE as error:
-        raise ValueError(f"{path} is not a sparsenet network, or it is damaged: {error}") from None
+    with open(path, "rb") as raw:
+        try:
+            with np.load(raw, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            return _build(arrays)
+        except DAMAGE as error:
+            raise ValueError(f"{path} is not a sparsenet network, or it is damaged: {error}") from None
 
 
 def bytes_by_layer(path: str | Path) -> dict[str, int]:
@@ -150,7 +152,9 @@ def _build(arrays: dict[str, np.ndarray]) -> Network:
         raise ValueError(f"it is {header['format']!r} version {header['version']}, expected {FORMAT!r} {VERSION}")
     dtype = np.dtype(header["dtype"])
     nodes = [Node(n["name"], _build_layer(n["layer"]), tuple(n["inputs"])) for n in header["nodes"]]
-    network = Network(nodes).astype(dtype)
+    network = Network(nodes)
+    _check_sizes(network, arrays)
+    network = network.astype(dtype)
     for name, parameter in network.parameters().items():
         _unpack(name, parameter, arrays)
     for name, buffer in network.buffers().items():
@@ -174,10 +178,27 @@ def _unpack(name: str, parameter: Parameter, arrays: dict[str, np.ndarray]) -> N
         parameter.value[...] = _take(arrays, name, shape, dtype)
     prefix = f"{name}/state/"
     for key in [key for key in arrays if key.startswith(prefix)]:
-        counter = arrays[key].shape == ()
-        parameter.state[key.removeprefix(prefix)] = _take(
-            arrays, key, () if counter else shape, np.dtype(np.int64) if counter else dtype
+        array = _check_state(key, arrays.pop(key), parameter)
+        parameter.state[key.removeprefix(prefix)] = array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _check_state(name: str, array: np.ndarray, parameter: Parameter) -> np.ndarray:
+    if array.shape not in ((), parameter.value.shape) or array.dtype.kind not in "fiu":
+        raise ValueError(
+            f"state {name!r} must be a number or shaped like its parameter, not {array.dtype} {array.shape}"
         )
+    return array
+
+
+def _check_sizes(network: Network, arrays: Mapping[str, np.ndarray]) -> None:
+    """Compare what the header announces with what is there, before any of it is worked on."""
+    for name, parameter in network.parameters().items():
+        shape = parameter.value.shape
+        stored, expected = (
+            (f"{name}/mask", (-(-parameter.value.size // 8),)) if f"{name}/mask" in arrays else (name, shape)
+        )
+        if arrays[stored].shape != expected:
+            raise ValueError(f"the header announces {name!r} of shape {shape}, which the arrays do not have")
 
 
 def _take(arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -38,14 +38,19 @@ class Parameter:
         if mask.dtype != bool or mask.shape != self.value.shape:
             raise ValueError(f"a mask must be bool of shape {self.value.shape}, not {mask.dtype} of {mask.shape}")
         self.mask = mask.copy()
-        for array in self._masked_arrays():
-            array[~mask] = 0
+        self.clear_pruned()
 
-    def enforce_mask(self) -> None:
-        """Zero value, gradient and optimiser state wherever the mask is False, after a step on all of them."""
+    def clear_pruned(self) -> None:
+        """Zero value, gradient and optimiser state wherever the mask is False, whatever was there."""
         if self.mask is not None:
             for array in self._masked_arrays():
-                np.multiply(array, self.mask, out=array)  # nine times as fast as an assignment through the mask
+                array[~self.mask] = 0
+
+    def enforce_mask(self) -> None:
+        """The same after a step on finite arrays, by a product."""
+        if self.mask is not None:
+            for array in self._masked_arrays():
+                np.multiply(array, self.mask, out=array)  # nine times as fast as an assignment
 
     def _masked_arrays(self) -> list[np.ndarray]:
         return [self.value, self.grad, *(a for a in self.state.values() if a.shape == self.value.shape)]

@@ -1,6 +1,6 @@
 """Layers with weights, and those without arithmetic of their own: convolution, linear, ReLU, flatten, dropout.
 
-Letters: n sample, o output unit, c input channel, (y, x) output position, (i, j) kernel position, i input feature.
+Letters: n sample, o output unit, c input channel, (r, q) output position, (i, j) kernel position, i input feature.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ class Weighted(Layer):
     def set_weight(self, value: np.ndarray) -> None:
         """Make the weight equal to `value`, where the mask keeps it."""
         self.weight.value = value.astype(self.weight.value.dtype)
-        self.weight.enforce_mask()
+        self.weight.clear_pruned()
 
     def scale_weight(self, factors: np.ndarray) -> None:
         """Multiply each weight by its factor."""
@@ -51,9 +51,9 @@ class Conv2d(Weighted):
 
     Notes
     -----
-    y[n,o,y,x]  = b[o] + sum_cij w[o,c,i,j] x[n, c, y s + i - p, x s + j - p]
-    dw[o,c,i,j] = sum_nyx dy[n,o,y,x] x[n, c, y s + i - p, x s + j - p];   db[o] = sum_nyx dy[n,o,y,x]
-    dx[n, c, y s + i - p, x s + j - p] += w[o,c,i,j] dy[n,o,y,x]
+    y[n,o,r,q]  = b[o] + sum_cij w[o,c,i,j] x[n, c, r s + i - p, q s + j - p]
+    dw[o,c,i,j] = sum_nrq dy[n,o,r,q] x[n, c, r s + i - p, q s + j - p];   db[o] = sum_nrq dy[n,o,r,q]
+    dx[n, c, r s + i - p, q s + j - p] += w[o,c,i,j] dy[n,o,r,q]
     """
 
     def __init__(

@@ -6,8 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..checks import FLOATS, check_count, check_float_array, check_fraction, check_known
-from ..kernels.conv import check_output_gradient
+from ..checks import (
+    FLOATS,
+    check_count,
+    check_float_array,
+    check_fraction,
+    check_known,
+    check_output_gradient,
+)
 from ..kernels.threads import threads as use_threads
 from .layer import Layer, Parameter, Shape
 from .layers import Weighted
@@ -46,6 +52,8 @@ class Network:
                 raise ValueError(f"two layers are named {node.name!r} (and {INPUT!r} is taken)")
             if not node.name or {".", "/"} & set(node.name):
                 raise ValueError(f"a layer's name must not be empty or hold '.' or '/', as {node.name!r} does")
+            if not node.inputs:
+                raise ValueError(f"layer {node.name!r} must read something: the input or a layer before it")
             check_known(f"inputs of {node.name!r}", node.inputs, known)
             known.add(node.name)
             unread = unread - set(node.inputs) | {node.name}
@@ -100,7 +108,7 @@ class Network:
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         """Output of the last layer for a batch x."""
         outputs = {INPUT: self.check_input(x)}
-        with use_threads():
+        with use_threads():  # as many as the caller set, and one for BLAS
             for node in self.nodes:
                 outputs[node.name] = node.layer.forward(*(outputs[n] for n in node.inputs), training=training)
         output = outputs[self.nodes[-1].name]

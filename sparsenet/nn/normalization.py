@@ -149,10 +149,12 @@ class WeightNorm(Weighted):
 
     @property
     def weight(self) -> Parameter:
-        """The weight w = g v / ||v||, up to date with (g, v)."""
-        self.layer.weight.value = weight_norm(self.direction.value, self.gain.value)
-        self.layer.weight.enforce_mask()
+        """The weight w = g v / ||v||, up to date with (g, v): to read; `set_weight` and `set_mask` change it."""
+        self._update_weight()
         return self.layer.weight
+
+    def _update_weight(self) -> None:
+        self.layer.weight.value = weight_norm(self.direction.value, self.gain.value)
 
     def set_weight(self, value: np.ndarray) -> None:
         """Make w equal to `value`, where the mask keeps it: v = value, g = its norm per output unit."""
@@ -177,7 +179,7 @@ class WeightNorm(Weighted):
         self.direction.set_mask(mask)
 
     def forward(self, x, training=False):
-        self.layer.weight.value = self.weight.value
+        self._update_weight()
         return self.layer.forward(x, training)
 
     def set_gradients(self, dy):

@@ -26,9 +26,7 @@ class Optimizer(Protocol):
 
 
 def _decayed_gradient(parameter: Parameter, weight_decay: float) -> np.ndarray:
-    """g = dL/dtheta + weight_decay theta, zero where pruned."""
-    if parameter.mask is not None:
-        parameter.grad = parameter.grad * parameter.mask
+    """g = dL/dtheta + weight_decay theta."""
     if not weight_decay:
         return parameter.grad
     return parameter.grad + parameter.value.dtype.type(weight_decay) * parameter.value

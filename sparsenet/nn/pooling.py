@@ -48,11 +48,11 @@ class AvgPool2d(_Pool2d):
     """y[n,c,r,q] = sum over the window / its size (padding counts as zeros); dx = sum over the windows of dy / size."""
 
     def forward(self, x, training=False):
-        self.saved = x.shape[2:]
+        self.saved = x.shape, x.dtype
         return pooling.average_pool2d(x, self.window, self.stride, self.padding)
 
     def input_gradient(self, dy):
-        return pooling.average_pool2d_gradient(dy, self.saved, self.window, self.stride, self.padding)
+        return pooling.average_pool2d_gradient(dy, *self.saved, self.window, self.stride, self.padding)
 
 
 class GlobalAvgPool2d(Layer):

@@ -76,7 +76,7 @@ def fit(
     *,
     epochs: int,
     optimizer: Optimizer | None = None,
-    schedule: Schedule = constant,
+    lr_schedule: Schedule = constant,
     batch_size: int = 64,
     loss: Loss = softmax_cross_entropy,
     metric: Metric = accuracy,
@@ -95,7 +95,7 @@ def fit(
         Passes over the data; 0 trains nothing.
     optimizer : SGD, Adam or alike
         SGD(0.05, momentum=0.9) unless given. Its state lives in the network: a further `fit` goes on with it.
-    schedule : function progress in [0, 1] -> factor on the learning rate
+    lr_schedule : function progress in [0, 1] -> factor on the learning rate
     seed : int or Generator
         Settles the order of the samples and every dropout mask.
     on_epoch : function
@@ -123,7 +123,7 @@ def fit(
             start, total, outputs, lr = time.perf_counter(), 0.0, [], 0.0
             order = rng.permutation(len(x))
             for batch in batches(order, batch_size):
-                lr = optimizer.lr * schedule(step / steps)
+                lr = optimizer.lr * lr_schedule(step / steps)
                 value, output = train_step(network, x[batch], y[batch], optimizer, lr, loss)
                 total += value * len(batch) / len(x)
                 outputs.append(output)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..checks import check_count, check_fraction, check_known
 from ..kernels.threads import threads as use_threads
+from ..nn.counting import count_total
 from ..nn.losses import accuracy, softmax_cross_entropy
 from ..nn.network import Network
 from ..nn.training import Data, Evaluation, Loss, Metric, batches, check_data, evaluate
@@ -29,16 +30,20 @@ class Round:
 
     Attributes
     ----------
+    round : int
+        1, 2, ...
     strength : float
         What the schedule asked for: a sparsity (or the rate of `max_threshold`).
     sparsity, layer_sparsity
         Fraction of the prunable weights that is gone, in all and by layer.
     accuracy_before, accuracy, loss
         On the validation data: after masking, and after retraining.
-    parameters_kept : int
-        Weights that the masks keep, with all other parameters not masked.
+    parameters_kept, macs_kept : int
+        Parameters that no mask removes; multiply-adds of one sample with the weights that are kept.
     accepted : bool
         False where the stop rule refused the round and the network was rolled back.
+    seconds : float
+        Scoring, masking, retraining and evaluation together.
     """
 
     round: int
@@ -132,6 +137,18 @@ def prune(
     Whole filters and neurons take what belongs to them along (bias, batch normalisation, the next layer's columns); the
     output layer's neurons, which are the classes, are left out (for `Channel`: the first layer's inputs). `factor` in
     [0, 1) reduces the losing weights instead of deleting them (0 deletes).
+
+    Parameters
+    ----------
+    exclude : names
+        Layers left as they are.
+    overrides : dict name -> strength
+        Layers with a strength of their own.
+
+    Returns
+    -------
+    dict of masks
+        As the strategy made them, before they are widened to all that belongs to a unit.
     """
     structured = strategy.granularity.axis is not None
     names = network.weights()
@@ -150,17 +167,6 @@ def prune(
     return masks
 
 
-def kept_parameters(network: Network) -> int:
-    """Number of parameters that no mask removes."""
-    return sum(p.value.size if p.mask is None else int(p.mask.sum()) for p in network.parameters().values())
-
-
-def kept_macs(network: Network, input_shape: tuple[int, ...]) -> int:
-    """Multiply-adds of one sample with the weights that are kept: nonzeros x output positions, over all layers."""
-    shapes = network.shapes(input_shape)
-    return sum(int(mask.sum()) * int(np.prod(shapes[name][1:])) for name, mask in network.masks().items())
-
-
 def _record(
     network: Network,
     data: Data,
@@ -171,6 +177,7 @@ def _record(
     accepted: bool,
     seconds: float,
 ) -> Round:
+    counts = count_total(network, data[0].shape[1:])
     return Round(
         round=number,
         strength=strength,
@@ -179,8 +186,8 @@ def _record(
         accuracy_before=before.accuracy,
         accuracy=after.accuracy,
         loss=after.loss,
-        parameters_kept=kept_parameters(network),
-        macs_kept=kept_macs(network, data[0].shape[1:]),
+        parameters_kept=counts.parameters_kept,
+        macs_kept=counts.macs_kept,
         accepted=accepted,
         seconds=seconds,
     )
@@ -230,6 +237,10 @@ def iterative_prune(
         back to the last good one and the cycle stops.
     target : float, optional
         Stop once the achieved sparsity has reached it.
+    exclude, overrides
+        Layers left out, and layers with a strength of their own, by name: see `prune`.
+    loss, metric : functions (output, y)
+        For a regression `mean_squared_error` and `r_squared`; the metric is what `max_drop` judges.
     factor : float in [0, 1)
         Reduce the losing weights by it instead of deleting them.
 
@@ -244,8 +255,9 @@ def iterative_prune(
     """
     check_data("data", data)
     schedule = [check_fraction("schedule", strength) for strength in schedule]
-    if max_drop is not None:
-        check_fraction("max_drop", max_drop, closed=True)
+    for name, value in (("max_drop", max_drop), ("target", target)):
+        if value is not None:
+            check_fraction(name, value, closed=True)
     validation = data if validation is None else validation
     judge = {"loss": loss, "metric": metric, "threads": threads}
     baseline = evaluate(network, validation, **judge)
@@ -264,11 +276,13 @@ def iterative_prune(
         accepted = np.isfinite(after.loss) and (max_drop is None or after.accuracy >= baseline.accuracy - max_drop)
         seconds = time.perf_counter() - start
         rounds.append(_record(network, data, number, strength, before, after, bool(accepted), seconds))
+        if not accepted:
+            network.restore(good)
+            reason = "accuracy fell too far" if np.isfinite(after.loss) else "the loss is not finite"
+            stopped = f"{reason}: rolled back to the last good network"
         if on_round:
             on_round(rounds[-1])
         if not accepted:
-            network.restore(good)
-            stopped = "accuracy fell too far: rolled back to the last good network"
             break
         if target is not None and _reached(network, target):
             stopped = "target reached"

@@ -178,7 +178,8 @@ def _current(name: str, scores: Mapping[str, np.ndarray], current: Mapping[str, 
 
 def _prune_pool(pool: Arrays, sparsity: float, granularity: Granularity, current: Arrays, keep_at_least: int) -> Arrays:
     """Rank the units of several layers together and prune round(sparsity n) of them."""
-    values = {name: sum_over_structures(array, granularity) for name, array in pool.items()}
+    # what is pruned already has no part in its structure's importance
+    values = {name: sum_over_structures(array * current[name], granularity) for name, array in pool.items()}
     kept = {name: sum_over_structures(current[name], granularity) > 0 for name in pool}
     # a unit pruned before is not among those to protect: it would come back
     protected = {n: _highest(np.where(kept[n], v, -np.inf), keep_at_least) & kept[n] for n, v in values.items()}
@@ -215,7 +216,7 @@ def mask_below_maximum(
     _check(scores, granularity, current, exclude, overrides)
     masks = {name: _current(name, scores, current) for name in scores}
     for name in [name for name in scores if name not in exclude]:
-        units = sum_over_structures(scores[name], granularity)
+        units = sum_over_structures(scores[name] * masks[name], granularity)
         if units.min() < 0:
             raise ValueError(f"the scores of {name!r} must not be negative for a threshold by their maximum")
         fraction = check_fraction(f"overrides[{name!r}]", overrides.get(name, rate))

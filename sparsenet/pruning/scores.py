@@ -50,7 +50,7 @@ def taylor(weight: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     Notes
     -----
     I = |theta dL/dtheta|, from L(0) ~ L(theta) - theta dL/dtheta (Molchanov et al. 2016, which the article cites; there
-    for feature maps, here per weight as in Molchanov et al. 2019, eq. 8 before the square).
+    for feature maps, here per weight as in Molchanov et al. 2019, whose criterion is its square).
     """
     return np.abs(weight * gradient)
 

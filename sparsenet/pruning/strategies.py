@@ -39,7 +39,8 @@ the sparsity asked (the printed right-hand side, the weight itself, cannot be me
 
 channelwise = Strategy(Filter(), lowest_in_layer)
 """Printed: theta_ij = 0 for all j if I_i < theta_ij. Reading: whole filters (neurons) go, the same fraction in each
-layer."""
+layer; a neuron's importance is summed over its incoming weights, as is usual in the field. For the printed sum over the
+outgoing ones: Strategy(Channel(), lowest_in_layer)."""
 
 proportional = Strategy(Weight(), lowest_of_all)
 """Printed: keep if I_i >= theta and sum_i I_i / N >= p. Reading: one threshold for the whole network; the fraction p of

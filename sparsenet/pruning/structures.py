@@ -52,7 +52,7 @@ def _follow(network: Network, producer: str) -> Coupling:
                 consumers[node.name] = node.layer.weight.value.shape[1] // units
                 continue
             channels = getattr(node.layer, "channels", units)  # a batch normalisation of flattened images has others
-            if not isinstance(node.layer, CHANNELWISE) or channels != units:
+            if type(node.layer) not in CHANNELWISE or channels != units:
                 return Coupling(producer, (), {})
             if isinstance(node.layer, BatchNorm):
                 norms.append(node.name)

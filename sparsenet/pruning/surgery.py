@@ -47,16 +47,18 @@ def _select_outputs(layer: Weighted, keep: np.ndarray) -> None:
 
 def _select_weight(layer: Weighted, keep: np.ndarray, axis: int) -> None:
     """Cut the weight along `axis`, and the numbers that describe it."""
-    plain, weight = layer.layer if isinstance(layer, WeightNorm) else layer, layer.weight
+    plain, normalised = (layer.layer, True) if isinstance(layer, WeightNorm) else (layer, False)
+    if normalised and axis == 1:  # the norm of v becomes that of the columns that stay: g follows, w does not change
+        shape = layer.direction.value.shape
+        kept = np.isin(np.arange(shape[1]), keep).reshape(-1, *[1] * (len(shape) - 2))
+        layer.scale_weight(np.broadcast_to(kept, shape))
+    weight = layer.weight
+    if normalised:
+        layer.direction = layer.direction.select(keep, axis)
+        layer.gain = layer.gain.select(keep, 0) if axis == 0 else layer.gain
     plain.weight = weight.select(keep, axis)
     units = ("out_channels", "in_channels") if isinstance(plain, Conv2d) else ("out_features", "in_features")
     setattr(plain, units[axis], int(keep.size))
-    if isinstance(layer, WeightNorm):
-        cut = np.delete(layer.direction.value, keep, axis)
-        layer.direction = layer.direction.select(keep, axis)
-        layer.gain = layer.gain.select(keep, 0) if axis == 0 else layer.gain
-        if axis == 1 and cut.any():  # the norm of v has changed with the columns: w must not
-            layer.set_weight(plain.weight.value)
 
 
 def _select_channels(layer: BatchNorm, keep: np.ndarray) -> None:
