@@ -49,3 +49,12 @@ def test_grid_is_that_of_the_stored_results(row):
     (line,) = [line for line in TEXT.splitlines() if line.startswith(f"| {row} |")]
     expected = [f"{100 * cells[f'{row} {strategy}']['accuracy']:.2f}" for strategy in cli.STRATEGIES]
     assert [cell.strip() for cell in line.split("|")[2:-1]] == expected
+
+
+def test_latency_table_is_that_of_the_stored_results():
+    stored = json.loads((RESULTS / "latency.json").read_text())["latency_us"]
+    for name in {key.rpartition(",")[0] for key in stored}:
+        (line,) = [line for line in TEXT.splitlines() if line.startswith(f"| {name} |")]
+        for batch in (1, 64):
+            low, median, high = stored[f"{name}, batch {batch}"]
+            assert f"{median:,.0f} ({low:,.0f} to {high:,.0f})" in line
