@@ -149,15 +149,20 @@ def write(name, result):
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
+def removed(row):
+    """Fraction removed: of the weights by masks, or of all parameters by surgery."""
+    return 1 - row["parameters"] / row["of"] if "parameters" in row else row["sparsity"]
+
+
 def print_tables():
     seeds = [json.loads(path.read_text())["rows"] for path in sorted(RESULTS.glob("mnist-seed*.json"))]
-    print(f"| test accuracy, {len(seeds)} seeds | mean ± standard deviation | against dense | sparsity |")
+    print(f"| test accuracy, {len(seeds)} seeds | mean ± standard deviation | against dense | removed |")
     print("| --- | --- | --- | --- |")
     for row in seeds[0]:
         accuracy = [100 * rows[row]["accuracy"] for rows in seeds]
         drop = [100 * (rows[row]["accuracy"] - rows["dense"]["accuracy"]) for rows in seeds]
-        sparsity = 100 * mean(rows[row]["sparsity"] for rows in seeds)
-        print(f"| {row} | {mean(accuracy):.2f} ± {stdev(accuracy):.2f} | {mean(drop):+.2f} | {sparsity:.1f} % |")
+        gone = 100 * mean(removed(rows[row]) for rows in seeds)
+        print(f"| {row} | {mean(accuracy):.2f} ± {stdev(accuracy):.2f} | {mean(drop):+.2f} | {gone:.1f} % |")
     grid = json.loads((RESULTS / "mnist-grid.json").read_text())["cells"]
     print(f"\n| 90 %, retrained | {' | '.join(STRATEGIES)} |\n| --- |{' --- |' * len(STRATEGIES)}")
     for criterion in CRITERIA:
