@@ -15,7 +15,7 @@ _HOMES = {
     "nn.optimizers": ("SGD", "Adam"),
     "nn.training": ("evaluate", "fit", "predict"),
     "nn.files": ("load_network", "save_network"),
-    "pruning.masks": ("Channel", "Filter", "Weight", "make_masks"),
+    "pruning.masks": ("Block", "Channel", "Filter", "Weight", "make_masks"),
     "pruning.strategies": ("Strategy",),
     "pruning.cycle": ("iterative_prune", "prune", "score"),
     "pruning.surgery": ("remove_pruned_structures",),

@@ -1,11 +1,15 @@
-"""The kernel suite again without the JIT, and with bounds checking, each in a process and a cache folder of its own."""
+"""The kernel suite again in other modes and for other CPUs, each in a process and a cache folder of its own."""
 
 import os
+import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import sparsenet as sn
 
 HERE = Path(__file__).parent
 
@@ -21,25 +25,46 @@ def run_again(tmp_path, tests, **variables):
     )
 
 
-SUITE = ["tests/test_convolution.py", "tests/test_layers.py", "tests/test_engine.py"]
+KERNELS = ["tests/test_convolution.py", "tests/test_layers.py", "tests/test_sparse.py", "tests/test_engine.py"]
+ENGINE = ["tests/test_sparse.py", "tests/test_engine.py"]
+FEW = {"SPARSENET_TEST_EXAMPLES": "40"}
+HASWELL = (
+    "+avx,+avx2,+bmi,+bmi2,+f16c,+fma,+lzcnt,+movbe,+popcnt,+sse,+sse2,+sse3,+sse4.1,+sse4.2,+ssse3,+cx16,+fsgsbase"
+)
+X86 = platform.machine() in ("x86_64", "AMD64")
 
 
 @pytest.mark.parametrize(
-    ("variables", "select"),
+    ("variables", "tests", "select"),
     [
         # small sizes: plain Python is a thousand times slower
-        (
-            {"NUMBA_DISABLE_JIT": "1"},
-            "by_hand or gradients or csr_linear or csr_convolution or nothing or im2col_agrees",
+        pytest.param(
+            {"NUMBA_DISABLE_JIT": "1"} | FEW,
+            KERNELS,
+            "test_sparse or by_hand or gradients or csr_linear or csr_convolution or nothing or im2col_agrees",
+            id="without JIT",
         ),
-        ({"NUMBA_BOUNDSCHECK": "1"}, "not torch and not threads"),
+        pytest.param({"NUMBA_BOUNDSCHECK": "1"} | FEW, KERNELS, "not torch and not threads", id="bounds checking"),
+        pytest.param(
+            {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": HASWELL} | FEW,
+            ENGINE,
+            "test",
+            id="AVX2",
+            marks=pytest.mark.skipif(not X86, reason="for x86-64"),
+        ),
+        pytest.param(
+            {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": ""} | FEW,
+            ENGINE,
+            "test",
+            id="plain x86-64",
+            marks=pytest.mark.skipif(not X86, reason="for x86-64"),
+        ),
     ],
-    ids=["without JIT", "with bounds checking"],
 )
-def test_the_kernels_in_another_mode(tmp_path, variables, select):
-    if os.environ.get("NUMBA_DISABLE_JIT") or os.environ.get("NUMBA_BOUNDSCHECK"):
+def test_the_kernels_in_another_mode(tmp_path, variables, tests, select):
+    if os.environ.get("SPARSENET_TEST_EXAMPLES"):
         pytest.skip("already in another mode")
-    result = run_again(tmp_path, [*SUITE, "-k", select], **variables)
+    result = run_again(tmp_path, [*tests, "-k", select], **variables)
     assert result.returncode == 0, result.stdout[-3000:]
     assert " passed" in result.stdout
 
@@ -57,3 +82,25 @@ def test_the_cache_on_disk_hits_in_a_new_process(tmp_path):
         for _ in range(2)
     ]
     assert [run.stdout.strip() for run in runs] == ["0 1", "1 0"]
+
+
+def test_an_edit_of_any_kernel_file_is_noticed(tmp_path):
+    """Numba itself looks at the file of the function only; kernels call those of other files."""
+    package = tmp_path / "sparsenet"
+    shutil.copytree(Path(sn.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    code = (
+        "import numpy as np; from sparsenet.kernels import conv\n"
+        "one = np.ones((1, 1, 3, 3), np.float32)\n"
+        "conv.conv2d(one, one, np.zeros(1, np.float32), (1, 1), (0, 0))\n"
+        "print(sum(conv._forward.stats.cache_hits.values()))"
+    )
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    hits = []
+    for edit in (False, False, True):
+        if edit:
+            with open(package / "kernels" / "simd.py", "a") as file:
+                file.write("# edited\n")
+        run = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+        hits.append(int(run.stdout))
+    assert hits == [0, 1, 0]

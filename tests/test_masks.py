@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import sparsenet as sn
 from sparsenet.pruning.masks import (
+    Block,
     Channel,
     Filter,
     Weight,
@@ -15,7 +16,7 @@ from sparsenet.pruning.masks import (
     sum_over_structures,
 )
 
-GRANULARITIES = (Weight(), Filter(), Channel())
+GRANULARITIES = (Weight(), Filter(), Channel(), Block(2, 1), Block(4, 1), Block(3, 5))
 
 
 def some_scores(rng, ties=False):
@@ -178,6 +179,94 @@ def test_unknown_names_and_bad_numbers_are_errors(rng, strategy):
         strategy(scores, 0.5, current={"a": np.ones((1, 1), bool)})
     with pytest.raises(ValueError, match="scope"):
         sn.make_masks(scores, 0.5, scope="model")
+
+
+def test_blocks_by_hand():
+    """Five columns in threes and three rows in twos: the blocks at the edges are smaller."""
+    scores = np.array([[1.0, 2, 3, 4, 5], [10, 20, 30, 40, 50], [100, 200, 300, 400, 500]])
+    assert sum_over_structures(scores, Block(2, 3)).tolist() == [66, 99, 600, 900]
+    assert sum_over_structures(scores, Block(2, 1)).tolist() == [11, 22, 33, 44, 55, 100, 200, 300, 400, 500]
+    assert sum_over_structures(scores, Block(1, 4)).tolist() == [10, 5, 100, 50, 1000, 500]
+    assert sum_over_structures(scores, Block(9, 9)).tolist() == [1665]
+    mask = spread_over_weights(np.array([True, False, False, True]), (3, 5), Block(2, 3))
+    assert mask.astype(int).tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 0, 0], [0, 0, 0, 1, 1]]
+
+
+def test_columns_of_a_block_count_channels_then_the_kernel(rng):
+    scores = rng.random((3, 2, 2, 3))
+    units = sum_over_structures(scores, Block(2, 4)).reshape(2, 3)
+    assert np.isclose(units[0, 1], scores[:2, 0, 1, 1:].sum() + scores[:2, 1, 0, :2].sum())  # columns 4, 5, 6 and 7
+    assert np.isclose(units[1, 2], scores[2, 1, 0, 2] + scores[2, 1, 1].sum())
+    mask = spread_over_weights(np.arange(6) == 1, scores.shape, Block(2, 4))
+    assert np.argwhere(mask[0]).tolist() == [[0, 1, 1], [0, 1, 2], [1, 0, 0], [1, 0, 1]]
+    assert np.array_equal(mask[0], mask[1])
+    assert not mask[2].any()
+
+
+@given(
+    shape=st.sampled_from([(1, 1), (7, 5), (4, 6), (5, 3, 2, 2), (6, 1, 3, 3)]),
+    rows=st.integers(1, 8),
+    columns=st.integers(1, 14),
+    sparsity=st.floats(0, 0.99),
+    seed=st.integers(0, 99),
+)
+def test_a_mask_is_the_same_all_over_a_block(shape, rows, columns, sparsity, seed):
+    scores = np.random.default_rng(seed).random(shape)
+    block, matrix = Block(rows, columns), scores.reshape(shape[0], -1)
+    masks = sn.make_masks({"a": scores}, sparsity, granularity=block, keep_at_least=0)
+    units, kept = [], []
+    for top in range(0, matrix.shape[0], rows):
+        for left in range(0, matrix.shape[1], columns):
+            cut = np.s_[top : top + rows, left : left + columns]
+            units.append(matrix[cut].sum())
+            kept.append(masks["a"].reshape(matrix.shape)[cut])
+    np.testing.assert_allclose(sum_over_structures(scores, block), units, rtol=1e-12)
+    assert all(part.all() or not part.any() for part in kept)
+    gone = [not part.any() for part in kept]
+    assert sum(gone) == round(sparsity * len(units))
+    highest_gone = max((unit for unit, out in zip(units, gone, strict=True) if out), default=0)
+    assert all(unit >= highest_gone * (1 - 1e-12) for unit, out in zip(units, gone, strict=True) if not out)
+
+
+@given(sparsity=st.floats(0, 0.99), scope=st.sampled_from(["layer", "global"]), seed=st.integers(0, 99))
+def test_blocks_of_one_weight_are_weights(sparsity, scope, seed):
+    scores = some_scores(np.random.default_rng(seed), ties=True)
+    one, weight = (sn.make_masks(scores, sparsity, scope=scope, granularity=g) for g in (Block(1, 1), Weight()))
+    below = [mask_below_maximum(scores, sparsity, granularity=g) for g in (Block(1, 1), Weight())]
+    for name in scores:
+        assert np.array_equal(one[name], weight[name])
+        assert np.array_equal(below[0][name], below[1][name])
+
+
+def test_max_threshold_of_blocks_by_hand():
+    scores = {"a": np.array([[1.0, 4.0, 0.0], [1.0, 4.0, 3.0], [1.0, 0.0, 9.0]])}  # blocks: 2, 8, 3, 1, 0, 9
+    masks = mask_below_maximum(scores, 0.3, granularity=Block(2, 1))
+    assert masks["a"].astype(int).tolist() == [[0, 1, 1], [0, 1, 1], [0, 0, 1]]
+    current = {"a": np.array([[True, True, False], [True, False, True], [True, True, False]])}
+    masks = mask_below_maximum(scores, 0.5, granularity=Block(2, 1), current=current)  # blocks: 2, 4, 3, 1, 0, none
+    assert masks["a"].astype(int).tolist() == [[1, 1, 0], [1, 0, 1], [0, 0, 0]]
+
+
+def test_blocks_prune_a_network_and_leave_its_structures_alone():
+    network = sn.models.simple_cnn((1, 8, 8))
+    biases = [layer.bias for layer in network.weighted().values()]
+    strategy = sn.Strategy(sn.Block(4, 1), sn.strategies.lowest_in_layer)
+    masks = sn.prune(network, sn.score(network, sn.scores.l1), strategy, 0.75)
+    for name, mask in network.masks().items():
+        assert np.array_equal(mask, masks[name])
+        units = -(-len(mask) // 4) * mask[0].size
+        assert pruned_units(mask, sn.Block(4, 1)) == round(0.75 * units)
+    assert all(bias.mask is None for bias in biases)
+
+
+def test_a_block_needs_whole_sizes_above_zero():
+    for bad in ((0, 1), (1, 0), (-2, 1)):
+        with pytest.raises(ValueError, match=r"(rows|columns) must be at least 1"):
+            Block(*bad)
+    for bad in ((1.5, 1), (1, "2"), (True, 1), (None, 1)):
+        with pytest.raises(TypeError, match=r"(rows|columns) must be an integer"):
+            Block(*bad)
+    assert Block(2, 1) == Block(rows=2, columns=1) != Block(1, 2)
 
 
 # The article's section 4.3: a hidden layer of five neurons with L1 importances (3, 2, 1, 0, 4).

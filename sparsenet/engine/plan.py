@@ -7,81 +7,134 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..checks import check_count
+from ..checks import check_count, check_positive
 from ..kernels.threads import available_threads
 from ..kernels.threads import threads as use_threads
-from ..nn.layer import Layer, Shape
+from ..nn.layer import Shape
 from ..nn.layers import Conv2d, Dropout, Flatten, Linear, ReLU
 from ..nn.network import INPUT, Network, Node
 from ..nn.normalization import BatchNorm, WeightNorm
-from .steps import FrozenWeights, Run, Step, freeze_conv, freeze_linear, freeze_plain, freeze_scipy
+from .native import native_single
+from .program import Native, Prepared, Program
+from .steps import Run, Step, freeze_plain, run_forward
+from .tuning import FORMS, candidates, choose, measure_peak, runnable
+from .weights import FrozenWeights
 
-FORMS = ("auto", "dense", "csr", "scipy")
-TRIALS = 5  # timed calls of each form of a layer when the plan chooses
+Segment = Program | Step  # native steps in a row, or one call of Python
 
 
 class Plan:
-    """A frozen network: a list of steps and a set of buffers per thread that calls it.
+    """A frozen network: a row of steps, and a set of buffers for each thread that calls it.
 
-    Batches of any size go; larger ones than `batch` are cut, and the steps have been chosen for `batch`. A plan may be
-    called from several threads at once. It does not follow later changes of the network.
+    Batches of any size go; larger ones than `batch` are cut, one sample alone takes a shorter way, and the forms of the
+    layers have been chosen for `batch`. A plan may be called from several threads at once. It does not follow later
+    changes of the network.
     """
 
     def __init__(self, steps: list[Step], input_shape: Shape, output_shape: Shape, batch: int, threads: int):
         self.steps = steps
         self.input_shape, self.output_shape = tuple(input_shape), tuple(output_shape)
         self.batch, self.threads = batch, threads
+        self._segments = {size: _cut(steps, size, threads) for size in {1, batch}}
         self._local = threading.local()
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Outputs for x (N, *input_shape), float32. A new array: later calls do not change it."""
         x = self._check(x)
         out = np.empty((len(x), *self.output_shape), np.float32)
-        with use_threads(self.threads):
-            for start in range(0, len(x), self.batch):
-                last = piece = x[start : start + self.batch]
-                for step, source, last in self._arguments(piece):
-                    step.run(source, last)
-                out[start : start + self.batch] = last.reshape(len(piece), *self.output_shape)
+        for start in range(0, len(x), self.batch):
+            self._run(x[start : start + self.batch], out[start : start + self.batch])
         return out
+
+    def _run(self, x: np.ndarray, out: np.ndarray) -> None:
+        segments = self._prepared(1 if len(x) == 1 else self.batch)
+        for index, (run, buffer, guarded) in enumerate(segments):
+            y = out if index == len(segments) - 1 else buffer[: len(x)]
+            if guarded is None:
+                run(x, y)
+            else:
+                with use_threads(self.threads):
+                    run(x.reshape(len(x), *guarded.input_shape), y.reshape(len(x), *guarded.shape))
+            x = y
+        if not segments:
+            out[...] = x.reshape(out.shape)
+
+    def _prepared(self, size: int) -> list[tuple[Run, np.ndarray | None, Step | None]]:
+        """(run, output buffer, its step where it is a call of Python) of each segment, for the calling thread."""
+        cache = self._local.__dict__.setdefault("segments", {})
+        if size not in cache:
+            cache[size] = [_prepare(segment, size) for segment in self._segments[size]]
+        return cache[size]
 
     def profile(self, x: np.ndarray) -> dict[str, float]:
         """Seconds that each step takes for one batch x, by step name, in one run."""
         x, seconds = self._check(x), {}
         if len(x) > self.batch:
             raise ValueError(f"profile takes at most one batch of {self.batch}, not {len(x)}")
-        with use_threads(self.threads):
-            for step, source, target in self._arguments(x):
+        cache = self._local.__dict__.setdefault("steps", {})
+        for step in self.steps:
+            if step.name not in cache:
+                run = runnable(step.native, self.batch, self.threads) if step.native else step.run
+                cache[step.name] = run, np.empty((self.batch, *step.shape), np.float32)
+            run, buffer = cache[step.name]
+            x, y = x.reshape(len(x), *step.input_shape), buffer[: len(x)]
+            with use_threads(self.threads):
                 start = time.perf_counter()
-                step.run(source, target)
+                run(x, y)
                 seconds[step.name] = time.perf_counter() - start
+            x = y
         return seconds
 
     def explain(self) -> str:
-        """One line per step: layer, form, what is folded into it, output shape."""
-        lines = [f"plan for batch {self.batch}, {self.threads} thread{'s' * (self.threads != 1)}"]
+        """A line per step: layer, form, output shape, time for a batch, share of the machine's peak, the candidates.
+
+        The peak is measured now: multiply-adds a second of one core with all operands in the first-level cache, times
+        the threads. The share counts multiply-adds with kept weights only.
+        """
+        peak = measure_peak() * self.threads
+        x = np.random.default_rng(0).random((self.batch, *self.input_shape), np.float32)
+        runs = [self.profile(x) for _ in range(6)][1:]
+        lines = [
+            f"plan for batch {self.batch}, {self.threads} thread{'s' * (self.threads != 1)}; "
+            f"measured peak {2 * peak / 1e9:.0f} GFLOP/s"
+        ]
         for step in self.steps:
             folded = "".join(f" + {name}" for name in step.folded)
-            lines.append(f"  {step.name + folded:30} {step.form or '-':6} {step.shape}")
+            seconds = min(run[step.name] for run in runs)
+            share = f"{step.kept * self.batch / seconds / peak:5.0%} of peak" if step.kept else ""
+            line = (
+                f"  {step.name + folded:30} {step.form or '-':8} {step.shape!s:16} {1e6 * seconds:9,.1f} us {share:14}"
+            )
+            tried = ", ".join(f"{name} {1e6 * t:,.1f}" for name, t in sorted(step.measured.items(), key=lambda m: m[1]))
+            lines.append((line + (f" candidates, us: {tried}" if tried else "")).rstrip())
         return "\n".join(lines)
 
     def _check(self, x: np.ndarray) -> np.ndarray:
         if not isinstance(x, np.ndarray) or x.dtype != np.float32:
             raise TypeError(f"a plan takes float32 arrays, not {getattr(x, 'dtype', type(x).__name__)}")
-        if x.shape[1:] != self.input_shape:
+        if x.shape[1:] != self.input_shape or not x.ndim:
             raise ValueError(f"this plan takes (N, {', '.join(map(str, self.input_shape))}), not shape {x.shape}")
         return np.ascontiguousarray(x)
 
-    def _buffers(self) -> dict[str, np.ndarray]:
-        if not hasattr(self._local, "buffers"):
-            self._local.buffers = {s.name: np.empty((self.batch, *s.shape), np.float32) for s in self.steps}
-        return self._local.buffers
 
-    def _arguments(self, x: np.ndarray) -> Iterator[tuple[Step, np.ndarray, np.ndarray]]:
-        """(step, its input, its output) in order, for one batch; a flatten is a view, as all buffers are contiguous."""
-        values = {INPUT: x} | {name: buffer[: len(x)] for name, buffer in self._buffers().items()}
-        for step in self.steps:
-            yield step, values[step.source].reshape(len(x), *step.input_shape), values[step.name]
+def _cut(steps: list[Step], batch: int, threads: int) -> list[Segment]:
+    """Segments for batches of this size: native steps in a row are one program."""
+    segments, row = [], []
+    for step in steps:
+        native = step.single if batch == 1 and step.single is not None else step.native
+        if native is not None:
+            row.append(native)
+            continue
+        segments += [Program(row, batch, threads)] if row else []
+        segments, row = [*segments, step], []
+    return segments + ([Program(row, batch, threads)] if row else [])
+
+
+def _prepare(segment: Segment, batch: int) -> tuple[Run, np.ndarray | None, Step | None]:
+    if isinstance(segment, Step):
+        return segment.run, np.empty((batch, *segment.shape), np.float32), segment
+    prepared: Prepared = segment.prepare()
+    return prepared.run, np.empty((batch, segment.natives[-1].output_size), np.float32), None
 
 
 def compile(
@@ -91,6 +144,7 @@ def compile(
     batch: int = 1,
     threads: int | None = None,
     form: str = "auto",
+    seconds: float = 0.05,
 ) -> Plan:
     """Freeze a network into a plan of float32 kernels.
 
@@ -102,16 +156,22 @@ def compile(
         The batch size that buffers and choices are made for.
     threads : int, optional
         Threads of the kernels (None: all available ones).
-    form : "auto", "dense", "csr" or "scipy"
-        How layers with weights run. "auto" measures the dense and the CSR form of each masked layer on this machine and
-        takes the faster; "scipy" is the reference path through SciPy's own sparse product.
+    form : str
+        How layers with weights run. "auto" measures the forms that may be the fastest for each layer, on this machine,
+        at this batch and with these threads: "dense" (by tiles in registers), "blas" (im2col and BLAS), "csr" (direct
+        sparse convolution), "bsr 2x1" and "bsr 4x1" (the same for blocks of output channels). "dense" measures the
+        dense forms only; "csr" and "blas" are fixed choices, as are "loops" (plain loops over CSR, to read) and "scipy"
+        (SciPy's own sparse product, the reference).
+    seconds : float
+        Time to spend on measuring each layer.
 
     Notes
     -----
     Batch normalisation is folded into the layer before it, ReLU into the kernel's last pass over its output; dropout
-    disappears. The pattern of a sparse layer is its mask.
+    disappears. The pattern of a sparse layer is its mask: a pruned weight contributes nothing, not 0 x NaN.
     """
     check_count("batch", batch)
+    check_positive("seconds", seconds)
     threads = available_threads() if threads is None else check_count("threads", threads)
     if form not in FORMS:
         raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
@@ -123,7 +183,7 @@ def compile(
         for node in network.nodes:
             if node.name in done:
                 continue
-            step = _freeze(network, node, shapes, batch, form)
+            step = _freeze(network, node, shapes, batch, threads, form, seconds)
             if step is not None:
                 steps.append(replace(step, source=aliases[node.inputs[0]]))
             names = [node.name, *(step.folded if step else ())]
@@ -132,17 +192,20 @@ def compile(
     return Plan(steps, input_shape, shapes[network.nodes[-1].name], batch, threads)
 
 
-def _freeze(network: Network, node: Node, shapes: dict[str, Shape], batch: int, form: str) -> Step | None:
+def _freeze(
+    network: Network, node: Node, shapes: dict[str, Shape], batch: int, threads: int, form: str, seconds: float
+) -> Step | None:
     """The step of a node with the nodes folded into it; None for one that leaves no trace."""
     if len(node.inputs) != 1:
         raise ValueError(f"layer {node.name!r} joins branches: a plan takes layers of one input")
-    kind = type(node.layer)
+    kind, source = type(node.layer), node.inputs[0]
     if kind in (Conv2d, Linear, WeightNorm):
-        return _freeze_weighted(network, node, shapes, batch, form)
+        return _freeze_weighted(network, node, shapes, batch, threads, form, seconds)
     if kind in (Dropout, Flatten):
         return None
-    source = node.inputs[0]
-    return Step(node.name, "", source, shapes[source], shapes[node.name], freeze_plain(node.layer))
+    native = freeze_plain(node.layer, shapes[source], shapes[node.name])
+    run = None if native else run_forward(node.layer)
+    return Step(node.name, "", source, shapes[source], shapes[node.name], native=native, run=run)
 
 
 def _followers(network: Network, node: Node) -> Iterator[Node]:
@@ -153,10 +216,11 @@ def _followers(network: Network, node: Node) -> Iterator[Node]:
         readers = network.consumers(readers[0].name)
 
 
-def _freeze_weighted(network: Network, node: Node, shapes: dict[str, Shape], batch: int, form: str) -> Step:
+def _fold(network: Network, node: Node) -> tuple[FrozenWeights, list[str], bool]:
+    """Weights with what follows folded in, the names of the folded layers, and whether the last of them is a ReLU."""
     layer = node.layer
     frozen = FrozenWeights(layer.weight.value, layer.weight.mask, layer.bias.value)
-    folded, relu = [], False
+    folded = []
     for follower in _followers(network, node):
         kind = type(follower.layer)
         if kind is BatchNorm:
@@ -164,39 +228,23 @@ def _freeze_weighted(network: Network, node: Node, shapes: dict[str, Shape], bat
         elif kind not in (ReLU, Dropout):
             break
         folded.append(follower.name)
-        relu = kind is ReLU
-        if relu:
-            break
-    plain = layer.layer if isinstance(layer, WeightNorm) else layer
-    chosen, run = _choose(form, plain, frozen, relu, (batch, *shapes[node.inputs[0]]), (batch, *shapes[node.name]))
-    source = node.inputs[0]
-    return Step(node.name, chosen, source, shapes[source], shapes[node.name], run, tuple(folded))
+        if kind is ReLU:
+            return frozen, folded, True
+    return frozen, folded, False
 
 
-def _choose(
-    form: str, layer: Layer, frozen: FrozenWeights, relu: bool, input_shape: Shape, output_shape: Shape
-) -> tuple[str, Run]:
-    """The form asked for, or the faster of dense and CSR by measurement on random inputs."""
-    is_conv = isinstance(layer, Conv2d)
-    if form == "scipy":
-        return form, freeze_scipy(layer if is_conv else None, frozen, relu)
-
-    def build(form):
-        return freeze_conv(form, layer, frozen, relu) if is_conv else freeze_linear(form, frozen, relu)
-
-    if form != "auto":
-        return form, build(form)
-    if frozen.mask is None or frozen.mask.all():
-        return "dense", build("dense")
-    x = np.random.default_rng(0).random(input_shape, np.float32)
-    y = np.empty(output_shape, np.float32)
-    runs = {name: build(name) for name in ("dense", "csr")}
-    seconds = {name: [] for name in runs}
-    for trial in range(TRIALS + 1):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run(x, y)
-            if trial:  # the first call compiles
-                seconds[name].append(time.perf_counter() - start)
-    best = min(seconds, key=lambda name: min(seconds[name]))
-    return best, runs[best]
+def _freeze_weighted(
+    network: Network, node: Node, shapes: dict[str, Shape], batch: int, threads: int, form: str, seconds: float
+) -> Step:
+    frozen, folded, relu = _fold(network, node)
+    layer = node.layer.layer if isinstance(node.layer, WeightNorm) else node.layer
+    source, shape = node.inputs[0], shapes[node.name]
+    found = candidates(form, layer, frozen, relu, shapes[source], batch)
+    chosen, candidate, measured = choose(found, shapes[source], shape, batch, threads, seconds)
+    native, run = (candidate, None) if isinstance(candidate, Native) else (None, candidate)
+    single = None
+    if native and batch > 1 and not isinstance(layer, Conv2d):
+        single = native_single(frozen, frozen.full if chosen == "dense" else frozen.pattern, relu)
+    kept = frozen.pattern.sum() if chosen not in ("dense", "blas") else frozen.weight.size
+    step = Step(node.name, chosen, source, shapes[source], shape, native, single, run, tuple(folded))
+    return replace(step, kept=int(kept) * int(np.prod(shape[1:])), measured=measured)

@@ -1,37 +1,49 @@
-"""The steps of a plan: each layer frozen into one call that writes into its own buffer."""
+"""The steps of a plan: each layer frozen into one call of Python, or into a native step that threads run without it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from ..kernels import conv, csr, linear, pooling
+from ..kernels import conv, csr, linear
+from ..kernels import steps as calls
 from ..nn.layer import Layer
 from ..nn.layers import Conv2d, ReLU
 from ..nn.normalization import BatchNorm
-from ..nn.pooling import AvgPool2d, MaxPool2d
-from .formats import scipy_conv2d, scipy_linear, to_csr
+from ..nn.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from .formats import scipy_conv2d, scipy_linear
+from .native import native_pool, native_scale
+from .program import Native
+from .weights import FrozenWeights
 
 Run = Callable[[np.ndarray, np.ndarray], None]
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One call of a plan: run(x, y) computes y (N, *shape) from x (N, *input_shape), both contiguous.
+    """One step of a plan: y (N, *shape) from x (N, *input_shape), both contiguous.
 
     Attributes
     ----------
     name : str
         The layer it comes from.
     form : str
-        "dense", "csr" or "scipy" for layers with weights, else "".
+        How a layer with weights runs (see `compile`), else "".
     source : str
         The step whose output it reads.
     input_shape, shape : tuple
         Of x and y, without the sample axis.
+    native : Native, optional
+        The step for compiled programs; without it `run(x, y)` is called.
+    single : Native, optional
+        What runs in its place for one sample alone.
     folded : names
         The layers behind it that are folded into it.
+    kept : int
+        Multiply-adds with kept weights, for one sample.
+    measured : dict form -> seconds
+        What each candidate took for a batch when the plan chose.
     """
 
     name: str
@@ -39,64 +51,40 @@ class Step:
     source: str
     input_shape: tuple[int, ...]
     shape: tuple[int, ...]
-    run: Run
+    native: Native | None = None
+    single: Native | None = None
+    run: Run | None = None
     folded: tuple[str, ...] = ()
+    kept: int = 0
+    measured: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
-class FrozenWeights:
-    """Weight, mask and bias of a layer with the batch normalisation behind it folded in.
-
-    Notes
-    -----
-    y = scale (W x + b) + shift = (scale W) x + (scale b + shift), per output unit.
-    """
-
-    weight: np.ndarray
-    mask: np.ndarray | None
-    bias: np.ndarray
-
-    def fold(self, scale: np.ndarray, shift: np.ndarray) -> "FrozenWeights":
-        """These weights followed by y -> scale y + shift per output unit."""
-        wide = scale.reshape(-1, *[1] * (self.weight.ndim - 1))
-        return FrozenWeights(self.weight * wide, self.mask, self.bias * scale + shift)
-
-    @property
-    def csr(self) -> csr_array:
-        """The kept weights as a CSR array (out, in * kh * kw)."""
-        return to_csr(self.weight, self.mask)
+def run_blas(layer: Layer, frozen: FrozenWeights, relu: bool) -> Run:
+    """The dense layer as run(x, y), by BLAS (a convolution after im2col)."""
+    weight, bias = np.ascontiguousarray(frozen.weight), frozen.bias
+    if isinstance(layer, Conv2d):
+        return lambda x, y: conv.conv2d_into(x, weight, bias, layer.stride, layer.padding, y, relu=relu)
+    return lambda x, y: linear.linear_into(x, weight, bias, y, relu=relu)
 
 
-def freeze_conv(form: str, layer: Conv2d, frozen: FrozenWeights, relu: bool) -> Run:
-    """A convolution with `frozen` weights as run(x, y), by im2col and BLAS ("dense") or the CSR kernel ("csr")."""
-    geometry = (layer.stride, layer.padding)
-    bias = frozen.bias
-    if form == "dense":
-        weight = np.ascontiguousarray(frozen.weight)
-        return lambda x, y: conv.conv2d_into(x, weight, bias, *geometry, y, relu=relu)
-    rows = _arrays(frozen.csr)
-    return lambda x, y: csr.csr_conv2d(x, rows, bias, layer.kernel_size, *geometry, y, relu=relu)
-
-
-def freeze_linear(form: str, frozen: FrozenWeights, relu: bool) -> Run:
-    """A fully connected layer with `frozen` weights as run(x, y)."""
-    bias = frozen.bias
-    if form == "dense":
-        weight = np.ascontiguousarray(frozen.weight)
-        return lambda x, y: linear.linear_into(x, weight, bias, y, relu=relu)
-    rows = _arrays(frozen.csr)
+def run_loops(layer: Layer, frozen: FrozenWeights, relu: bool) -> Run:
+    """The sparse layer as run(x, y), by plain loops over CSR: the readable form, and the oracle of the native ones."""
+    rows, bias = _arrays(frozen.csr), frozen.bias
+    if isinstance(layer, Conv2d):
+        geometry = (layer.kernel_size, layer.stride, layer.padding)
+        return lambda x, y: csr.csr_conv2d(x, rows, bias, *geometry, y, relu=relu)
     return lambda x, y: csr.csr_linear(x, rows, bias, y, relu=relu)
 
 
-def freeze_scipy(layer: Conv2d | None, frozen: FrozenWeights, relu: bool) -> Run:
+def run_scipy(layer: Layer, frozen: FrozenWeights, relu: bool) -> Run:
     """The same layer through SciPy's CSR product: the reference path."""
     matrix, bias = frozen.csr, frozen.bias
 
     def run(x, y):
-        if layer is None:
-            y[...] = scipy_linear(x, matrix, bias)
-        else:
+        if isinstance(layer, Conv2d):
             y[...] = scipy_conv2d(x, matrix, bias, layer.kernel_size, layer.stride, layer.padding)
+        else:
+            y[...] = scipy_linear(x, matrix, bias)
         if relu:
             np.maximum(y, 0, out=y)
 
@@ -107,28 +95,27 @@ def _arrays(matrix: csr_array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return matrix.data, matrix.indices, matrix.indptr
 
 
-def freeze_plain(layer: Layer) -> Run:
-    """A layer without weights as run(x, y). Layers of other types, subclasses too, run through their own forward."""
+def freeze_plain(layer: Layer, input_shape: tuple[int, ...], shape: tuple[int, ...]) -> Native | None:
+    """A layer without weights as a native step; None for one of another type, subclasses too."""
     kind = type(layer)
-    if kind is MaxPool2d:
-        return lambda x, y: pooling.max_pool2d(x, layer.window, layer.stride, layer.padding, y)
-    if kind is AvgPool2d:
-        return lambda x, y: pooling.average_pool2d(x, layer.window, layer.stride, layer.padding, y)
+    if kind in (MaxPool2d, AvgPool2d):
+        address = calls.max_pool if kind is MaxPool2d else calls.average_pool
+        return native_pool(address, input_shape, shape, layer.window, layer.stride, layer.padding)
+    if kind is GlobalAvgPool2d:
+        size = input_shape[1:]
+        return native_pool(calls.average_pool, input_shape, (*shape, 1, 1), size, size, (0, 0))
     if kind is ReLU:
-        return lambda x, y: np.maximum(x, 0, out=y)
+        ones = np.ones(input_shape[0])
+        return native_scale(ones, np.zeros_like(ones), True, input_shape)
     if kind is BatchNorm:
-        return _freeze_affine(*layer.affine())
+        return native_scale(*layer.affine(), False, input_shape)
+    return None
+
+
+def run_forward(layer: Layer) -> Run:
+    """Any layer as run(x, y), through its own forward."""
 
     def run(x, y):
         y[...] = layer.forward(x)
-
-    return run
-
-
-def _freeze_affine(scale: np.ndarray, shift: np.ndarray) -> Run:
-    def run(x, y):
-        wide = [1] * (x.ndim - 2)
-        np.multiply(x, scale.reshape(-1, *wide), out=y)
-        y += shift.reshape(-1, *wide)
 
     return run

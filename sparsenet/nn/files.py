@@ -1,25 +1,39 @@
-"""Networks as files: a zip of plain arrays (NumPy's .npz) and a JSON header; nothing is ever unpickled.
+"""Networks as files, small when pruned and exact: a zip of a JSON header, the arrays, and a checksum of both.
 
-A masked parameter is stored as its mask, one bit a weight, and the kept values only: a pruned network's file is small.
+    header.json   format, version, type of the numbers, the layers, and of each array its form and section sizes
+    arrays.bin    all sections one after the other, as `encodings` makes them, in the order of the header
+    sha256        SHA-256 of the header's length (8 bytes, little-endian), the header and the arrays
+
+A masked parameter is stored as its mask and the kept values only. Nothing is ever unpickled, and nothing is built
+before the checksum is right.
 """
 
+import hashlib
 import json
+import math
 import os
 import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from ..checks import FLOATS, check_count
 from . import layers, normalization, pooling
-from .layer import Layer, Parameter
+from .encodings import Section, decode_mask, encode_mask, join_values, longest_mask, pack, split_values, unpack
+from .layer import Layer, Parameter, Shape
 from .network import Network, Node
 
-FORMAT, VERSION = "sparsenet network", 1
+FORMAT, VERSION = "sparsenet network", 2
+HEADER, ARRAYS, DIGEST = "header.json", "arrays.bin", "sha256"
+PARTS = {HEADER: zipfile.ZIP_DEFLATED, ARRAYS: zipfile.ZIP_STORED, DIGEST: zipfile.ZIP_STORED}
+LARGEST_HEADER = 1 << 24  # bytes: tens of thousands of layers
 LAYERS = {
     layer.__name__: layer
     for layer in (
@@ -40,7 +54,7 @@ DAMAGE = (
     MemoryError,
     OSError,
     ValueError,
-    KeyError,
+    LookupError,
     TypeError,
     EOFError,
     OverflowError,
@@ -51,19 +65,44 @@ DAMAGE = (
 )
 
 
+class OtherVersionError(ValueError):
+    """A network file, but not of the version that is read here."""
+
+
+class Stored(NamedTuple):
+    """An array as the file has it: its form, the code of its mask, the planes of its values, and for state its type."""
+
+    form: str
+    code: bytes
+    planes: list[bytes]
+    note: Mapping[str, Any]
+
+
 def save_network(path: str | Path, network: Network, *, state: bool = False) -> None:
     """Write the network to `path`, whole or not at all (a temporary file, then renamed).
 
-    With `state` the optimiser's memory goes along, so that training resumed from the file gives the same bits.
+    Every mask and every kept value is read back bit for bit; what a mask prunes is read back as 0. With `state` the
+    optimiser's memory goes along, so that training resumed from the file gives the same bits.
     """
-    header = {"format": FORMAT, "version": VERSION, "dtype": str(network.dtype), "nodes": _describe(network)}
-    arrays = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8)}
+    _check_types(network)
+    arrays = {name: _encode(buffer) for name, buffer in network.buffers().items()}
     for name, parameter in network.parameters().items():
-        arrays |= _pack(name, parameter)
+        arrays[name] = _encode(parameter.value, parameter.mask)
         if state:
-            arrays |= {f"{name}/state/{key}": _check_state(key, a, parameter) for key, a in parameter.state.items()}
-    arrays |= network.buffers()
-    write_atomically(Path(path), lambda file: np.savez_compressed(file, **arrays))
+            arrays |= {f"{name}/state/{key}": _encode_state(key, a, parameter) for key, a in parameter.state.items()}
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "dtype": network.dtype.name,
+        "nodes": _describe(network),
+        "arrays": {
+            name: note | {"sections": [[section.size, len(section.packed)] for section in sections]}
+            for name, (note, sections) in arrays.items()
+        },
+    }
+    packed = b"".join(section.packed for _, sections in arrays.values() for section in sections)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    write_atomically(Path(path), lambda file: _write(file, text, packed))
 
 
 def load_network(path: str | Path) -> Network:
@@ -74,27 +113,21 @@ def load_network(path: str | Path) -> Network:
     FileNotFoundError
         When there is no such file.
     ValueError
-        When it is no such file, damaged, or of a later version; nothing is half loaded.
+        When it is no such file, damaged, or of another version; nothing is half loaded.
     """
-    with open(path, "rb") as raw:
-        try:
-            with np.load(raw, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            return _build(arrays)
-        except DAMAGE as error:
-            raise ValueError(f"{path} is not a sparsenet network, or it is damaged: {error}") from None
+    with open(path, "rb") as file, _errors_of(path):
+        header, packed = _read(file)
+        return _build(header, _split(header["arrays"], packed))
 
 
 def bytes_by_layer(path: str | Path) -> dict[str, int]:
-    """Bytes that each layer's arrays take in the file, and under "/" what is left (header, directory)."""
-    sizes = {"/": Path(path).stat().st_size}
-    with zipfile.ZipFile(path) as archive:
-        for entry in archive.infolist():
-            layer = entry.filename.split(".")[0]
-            if entry.filename != "header.npy":
-                sizes[layer] = sizes.get(layer, 0) + entry.compress_size
-                sizes["/"] -= entry.compress_size
-    return sizes
+    """Bytes that each layer's arrays take in the file, and under "/" what is left (header, checksum, directory)."""
+    with open(path, "rb") as file, _errors_of(path):
+        header, packed = _read(file)
+        sizes = Counter({"/": Path(path).stat().st_size - len(packed)})
+        for name, note in header["arrays"].items():
+            sizes[_layer_of(name)] += sum(length for _, length in note["sections"])
+    return dict(sizes)
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -116,6 +149,63 @@ def _umask() -> int:
     return mask
 
 
+def _layer_of(name: str) -> str:
+    return name.split(".")[0]
+
+
+@contextmanager
+def _errors_of(path: str | Path) -> Iterator[None]:
+    """Whatever goes wrong in reading becomes one kind of error, which names the file."""
+    try:
+        yield
+    except OtherVersionError as error:
+        raise ValueError(f"{path} {error}") from None
+    except DAMAGE as error:
+        raise ValueError(f"{path} is not a sparsenet network, or it is damaged: {error}") from None
+
+
+def _write(file: BinaryIO, header: bytes, packed: bytes) -> None:
+    contents = {HEADER: header, ARRAYS: packed, DIGEST: _digest(header, packed)}
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(zipfile.ZipInfo(name), content, PARTS[name])  # without the date: the same bytes each time
+
+
+def _digest(header: bytes, packed: bytes) -> bytes:
+    digest = hashlib.sha256(len(header).to_bytes(8, "little"))
+    digest.update(header)
+    digest.update(packed)
+    return digest.digest()
+
+
+def _read(file: BinaryIO) -> tuple[dict, bytes]:
+    """(header, arrays), once format, version and checksum are right."""
+    with zipfile.ZipFile(file) as archive:
+        parts = {info.filename: info for info in archive.infolist()}
+        if "header.npy" in parts:
+            raise _other_version(1)
+        if {name: info.compress_type for name, info in parts.items()} != PARTS:
+            raise ValueError(f"its parts are not {', '.join(PARTS)}")
+        if parts[HEADER].file_size > LARGEST_HEADER:
+            raise ValueError(f"its header of {parts[HEADER].file_size} bytes is too long")
+        text = archive.read(HEADER)
+        header = json.loads(text)
+        if header["format"] != FORMAT:
+            raise ValueError(f"its format is {header['format']!r}, not {FORMAT!r}")
+        if header["version"] != VERSION:
+            raise _other_version(header["version"])
+        packed = archive.read(ARRAYS)
+        if archive.read(DIGEST) != _digest(text, packed):
+            raise ValueError("its content does not have the SHA-256 that it was written with")
+    return header, packed
+
+
+def _other_version(version: Any) -> OtherVersionError:
+    return OtherVersionError(
+        f"is a sparsenet network file of version {version}; this sparsenet reads version {VERSION}"
+    )
+
+
 def _describe(network: Network) -> list[dict]:
     return [
         {"name": node.name, "inputs": list(node.inputs), "layer": _describe_layer(node.layer)} for node in network.nodes
@@ -129,36 +219,69 @@ def _describe_layer(layer: Layer) -> dict:
     return {"type": type(layer).__name__, "config": config}
 
 
-def _build_layer(description: Mapping) -> Layer:
-    config = description["config"].items()
-    values = {
-        key: _build_layer(v) if isinstance(v, dict) else tuple(v) if isinstance(v, list) else v for key, v in config
-    }
-    kind = LAYERS[description["type"]]
-    if issubclass(kind, layers.Weighted) and kind is not normalization.WeightNorm:
-        values["init"] = lambda shape, rng: np.zeros(shape, np.float32)
-    return kind(**values)
+def _check_types(network: Network) -> None:
+    """Refuse to write what could not be read: a network has one type of numbers."""
+    arrays = {name: parameter.value for name, parameter in network.parameters().items()} | network.buffers()
+    for name, array in arrays.items():
+        if array.dtype != network.dtype or array.dtype not in FLOATS:
+            raise ValueError(f"a network must be all float32 or all float64 to be saved, and {name!r} is {array.dtype}")
 
 
-def _pack(name: str, parameter: Parameter) -> dict[str, np.ndarray]:
-    if parameter.mask is None:
-        return {name: parameter.value}
-    return {f"{name}/mask": np.packbits(parameter.mask), f"{name}/kept": parameter.value[parameter.mask]}
+def _encode(values: np.ndarray, mask: np.ndarray | None = None) -> tuple[dict, list[Section]]:
+    """(note for the header, sections): the mask's code, if there is a mask, and the planes of the kept values."""
+    if mask is None:
+        return {"form": "plain"}, [pack(plane) for plane in split_values(values)]
+    form, code = encode_mask(mask.reshape(-1))
+    return {"form": form}, [code, *map(pack, split_values(values[mask]))]
 
 
-def _build(arrays: dict[str, np.ndarray]) -> Network:
-    header = json.loads(arrays.pop("header").tobytes())
-    if header["format"] != FORMAT or header["version"] != VERSION:
-        raise ValueError(f"it is {header['format']!r} version {header['version']}, expected {FORMAT!r} {VERSION}")
+def _encode_state(name: str, array: np.ndarray, parameter: Parameter) -> tuple[dict, list[Section]]:
+    """The same for what an optimiser remembers; where it is shaped like its parameter, only of the kept weights."""
+    array = np.asarray(array)
+    _check_state(name, array.shape, array.dtype, parameter)
+    mask = parameter.mask if array.shape == parameter.value.shape else None
+    kept = mask is not None and not array[~mask].any()
+    note = {"form": "kept" if kept else "plain", "dtype": array.dtype.name, "shape": list(array.shape)}
+    return note, [pack(plane) for plane in split_values(array[mask] if kept else array)]
+
+
+def _check_state(name: str, shape: Shape, dtype: np.dtype, parameter: Parameter) -> None:
+    if shape not in ((), parameter.value.shape) or dtype.kind not in "fiu" or dtype.itemsize > 8:
+        raise ValueError(f"state {name!r} must be a number or shaped like its parameter, not {dtype} {shape}")
+
+
+def _split(notes: Mapping[str, dict], packed: bytes) -> dict[str, Stored]:
+    """The sections of each array, unpacked."""
+    view, start, arrays = memoryview(packed), 0, {}
+    for name, note in notes.items():
+        sections = []
+        for size, length in note["sections"]:
+            check_count("section", size, at_least=0)
+            end = start + check_count("section", length, at_least=0)
+            sections.append(unpack(Section(size, view[start:end])))
+            start = end
+        code = sections.pop(0) if note["form"] not in ("plain", "kept") else b""
+        arrays[name] = Stored(note["form"], code, sections, note)
+    if start != len(packed):
+        raise ValueError(f"its header announces {start} bytes of arrays, and it has {len(packed)}")
+    return arrays
+
+
+def _build(header: dict, arrays: dict[str, Stored]) -> Network:
     dtype = np.dtype(header["dtype"])
-    nodes = [Node(n["name"], _build_layer(n["layer"]), tuple(n["inputs"])) for n in header["nodes"]]
-    network = Network(nodes)
-    _check_sizes(network, arrays)
-    network = network.astype(dtype)
+    room = Counter()
+    for name, array in arrays.items():
+        room[_layer_of(name)] += longest_mask(array.form, array.code, len(array.planes[0]))
+    network = Network(
+        [Node(n["name"], _build_layer(n["layer"], room[n["name"]]), tuple(n["inputs"])) for n in header["nodes"]]
+    ).astype(dtype)
     for name, parameter in network.parameters().items():
-        _unpack(name, parameter, arrays)
+        parameter.value, parameter.mask = _decode(arrays.pop(name), parameter.value.shape, dtype)
+        prefix = f"{name}/state/"
+        for key in [key for key in arrays if key.startswith(prefix)]:
+            parameter.state[key.removeprefix(prefix)] = _decode_state(key, arrays.pop(key), parameter)
     for name, buffer in network.buffers().items():
-        buffer[...] = _take(arrays, name, buffer.shape, dtype)
+        buffer[...], _ = _decode(arrays.pop(name), buffer.shape, dtype)
     for layer in network.weighted().values():
         if isinstance(layer, normalization.WeightNorm):
             layer.layer.weight.mask = layer.direction.mask
@@ -167,42 +290,43 @@ def _build(arrays: dict[str, np.ndarray]) -> Network:
     return network
 
 
-def _unpack(name: str, parameter: Parameter, arrays: dict[str, np.ndarray]) -> None:
-    shape, dtype = parameter.value.shape, parameter.value.dtype
-    if f"{name}/mask" in arrays:
-        bits = _take(arrays, f"{name}/mask", (-(-parameter.value.size // 8),), np.dtype(np.uint8))
-        parameter.mask = np.unpackbits(bits, count=parameter.value.size).astype(bool).reshape(shape)
-        parameter.value[...] = 0
-        parameter.value[parameter.mask] = _take(arrays, f"{name}/kept", (int(parameter.mask.sum()),), dtype)
-    else:
-        parameter.value[...] = _take(arrays, name, shape, dtype)
-    prefix = f"{name}/state/"
-    for key in [key for key in arrays if key.startswith(prefix)]:
-        array = _check_state(key, arrays.pop(key), parameter)
-        parameter.state[key.removeprefix(prefix)] = array.astype(array.dtype.newbyteorder("="), copy=False)
+def _build_layer(description: Mapping, room: int) -> Layer:
+    """The layer, its weights zero; refused before they are made when they would be more than the `room` in the file."""
+    config = description["config"].items()
+    values = {
+        key: _build_layer(v, room) if isinstance(v, dict) else tuple(v) if isinstance(v, list) else v
+        for key, v in config
+    }
+    kind = LAYERS[description["type"]]
+    if issubclass(kind, layers.Weighted) and kind is not normalization.WeightNorm:
+        values["init"] = lambda shape, rng: np.zeros(_check_room(shape, room), np.float32)
+    if kind is normalization.BatchNorm:
+        _check_room((values["channels"],), room)
+    return kind(**values)
 
 
-def _check_state(name: str, array: np.ndarray, parameter: Parameter) -> np.ndarray:
-    if array.shape not in ((), parameter.value.shape) or array.dtype.kind not in "fiu":
-        raise ValueError(
-            f"state {name!r} must be a number or shaped like its parameter, not {array.dtype} {array.shape}"
-        )
-    return array
+def _check_room(shape: Shape, room: int) -> Shape:
+    if math.prod(shape) > room:
+        raise ValueError(f"the header announces weights of shape {shape}, and the arrays hold at most {room}")
+    return shape
 
 
-def _check_sizes(network: Network, arrays: Mapping[str, np.ndarray]) -> None:
-    """Compare what the header announces with what is there, before any of it is worked on."""
-    for name, parameter in network.parameters().items():
-        shape = parameter.value.shape
-        stored, expected = (
-            (f"{name}/mask", (-(-parameter.value.size // 8),)) if f"{name}/mask" in arrays else (name, shape)
-        )
-        if arrays[stored].shape != expected:
-            raise ValueError(f"the header announces {name!r} of shape {shape}, which the arrays do not have")
+def _decode(array: Stored, shape: Shape, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray | None]:
+    """(values, mask) of shape `shape`; what the mask prunes is zero."""
+    size = math.prod(shape)
+    if array.form == "plain":
+        return join_values(array.planes, size, dtype).reshape(shape), None
+    mask = decode_mask(array.form, array.code, size)
+    values = np.zeros(size, dtype)
+    values[mask] = join_values(array.planes, int(np.count_nonzero(mask)), dtype)
+    return values.reshape(shape), mask.reshape(shape)
 
 
-def _take(arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    array = arrays.pop(name)
-    if array.shape != shape or array.dtype.newbyteorder("=") != dtype:
-        raise ValueError(f"array {name!r} is {array.dtype} {array.shape}, expected {dtype} {shape}")
-    return array.astype(dtype, copy=False)
+def _decode_state(name: str, array: Stored, parameter: Parameter) -> np.ndarray:
+    shape, dtype = tuple(array.note["shape"]), np.dtype(array.note["dtype"])
+    _check_state(name, shape, dtype, parameter)
+    if array.form != "kept":
+        return _decode(array, shape, dtype)[0]
+    values = np.zeros(shape, dtype)
+    values[parameter.mask] = join_values(array.planes, int(np.count_nonzero(parameter.mask)), dtype)
+    return values

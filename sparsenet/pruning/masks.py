@@ -4,6 +4,7 @@ Exactly round(sparsity * n) of n units go (Python's half-even rounding, as torch
 equal scores the lower index goes first. Units that are already pruned stay pruned and count.
 """
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -39,7 +40,27 @@ class Channel:
     axis = 1
 
 
-Granularity = Weight | Filter | Channel
+@dataclass(frozen=True)
+class Block:
+    """A unit is a block of `rows` consecutive outputs by `columns` consecutive columns.
+
+    Columns are those of the weight as a matrix (O, C kh kw), in the order (c, i, j). Where the outputs or the columns
+    do not divide, the last block is smaller: its importance is the sum over what is there, and so tends to be lower.
+
+    `Block(2, 1)` and `Block(4, 1)` are what the sparse kernels run fastest. `prune` treats blocks like weights: it
+    spares no layer, and no bias or column of the next layer goes along.
+    """
+
+    rows: int
+    columns: int
+    axis = None
+
+    def __post_init__(self):
+        check_count("rows", self.rows)
+        check_count("columns", self.columns)
+
+
+Granularity = Weight | Filter | Channel | Block
 
 
 def sum_over_structures(scores: np.ndarray, granularity: Granularity) -> np.ndarray:
@@ -48,8 +69,14 @@ def sum_over_structures(scores: np.ndarray, granularity: Granularity) -> np.ndar
     Notes
     -----
     I_u = sum of the scores of unit u's weights: shape (O,) for `Filter`, (C,) for `Channel`; for `Weight` the scores
-    themselves, flat.
+    themselves, flat; for `Block(r, c)` flat, block (R, S) at R ceil(C kh kw / c) + S, with
+
+    I_RS = sum of the scores of rows R r ... min(R r + r, O) - 1, columns S c ... min(S c + c, C kh kw) - 1
     """
+    if isinstance(granularity, Block):
+        matrix = scores.reshape(len(scores), -1)
+        strips = np.add.reduceat(matrix, range(0, len(matrix), granularity.rows), axis=0, dtype=np.float64)
+        return np.add.reduceat(strips, range(0, matrix.shape[1], granularity.columns), axis=1).reshape(-1)
     if granularity.axis is None:
         return scores.reshape(-1)
     others = tuple(axis for axis in range(scores.ndim) if axis != granularity.axis)
@@ -58,6 +85,10 @@ def sum_over_structures(scores: np.ndarray, granularity: Granularity) -> np.ndar
 
 def spread_over_weights(units: np.ndarray, shape: tuple[int, ...], granularity: Granularity) -> np.ndarray:
     """Mask of shape `shape` from one boolean per unit: the inverse of `sum_over_structures` for masks."""
+    if isinstance(granularity, Block):
+        row = np.arange(shape[0]) // granularity.rows
+        column = np.arange(math.prod(shape[1:])) // granularity.columns
+        return units.reshape(row[-1] + 1, -1)[row[:, None], column].reshape(shape)
     if granularity.axis is None:
         return units.reshape(shape)
     wide = [1] * len(shape)
@@ -88,7 +119,9 @@ def _check(
     if not scores:
         raise ValueError("scores must hold at least one layer")
     if not isinstance(granularity, Granularity):
-        raise TypeError(f"granularity must be Weight(), Filter() or Channel(), not {granularity!r}")
+        raise TypeError(
+            f"granularity must be Weight(), Filter(), Channel() or Block(rows, columns), not {granularity!r}"
+        )
     for name, array in scores.items():
         if not isinstance(array, np.ndarray) or array.ndim < 2:
             raise ValueError(f"the scores of {name!r} must be an array of 2 or more dimensions, like the weight")
@@ -131,7 +164,7 @@ def make_masks(
         Importance of each weight, by layer name.
     sparsity : float in [0, 1)
         Fraction removed of all units, those pruned before (`current`) included.
-    granularity : Weight, Filter or Channel
+    granularity : Weight, Filter, Channel or Block
         What goes as one.
     scope : "layer" or "global"
         The lowest of each layer, or of all layers together.

@@ -1,0 +1,330 @@
+"""The engines that `benchmarks/run.py` compares.
+
+An engine is a function load(threads) that imports its package and returns prepare(network, x) -> `Program`. All get the
+same masked weights, so that all compute the same function. Where an engine offers a choice that makes it faster without
+changing what it computes (ReLU in place, outputs into buffers of its own), it is taken.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from workloads import pooling_windows
+
+import sparsenet as sn
+
+
+@dataclass(frozen=True)
+class Program:
+    """One network in one engine: `call()` is what is timed, `read(call())` the outputs as an array.
+
+    `keeps` holds arrays that the engine uses without owning them.
+    """
+
+    call: Callable[[], object]
+    read: Callable[[object], np.ndarray] = lambda y: y
+    detail: str = ""
+    keeps: tuple[object, ...] = ()
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How to load an engine, where it stands in the comparison, and what a reader of its figures must know.
+
+    role : "ours", "our dense", "dense peer", "sparse peer", or "sparse product", which is not the whole layer.
+    """
+
+    role: str
+    load: Callable[[int], Callable[[sn.Network, np.ndarray], Program]]
+    packages: tuple[str, ...]
+    about: str
+    allocates: str
+    takes: Callable[[sn.Network], bool] = lambda network: True
+
+
+def has_conv(network: sn.Network) -> bool:
+    return any(isinstance(layer, sn.Conv2d) for layer in network.layers().values())
+
+
+def is_one_conv(network: sn.Network) -> bool:
+    return [type(layer) for layer in network.layers().values()] == [sn.Conv2d, sn.ReLU]
+
+
+def load_sparsenet(form, threads):
+    def prepare(network, x):
+        plan = sn.compile(network, x.shape[1:], batch=len(x), threads=threads, form=form)
+        return Program(partial(plan, x), detail=plan.explain())
+
+    return prepare
+
+
+def load_torch(kind, threads):
+    """`kind` is "eager", "channels-last" or "compile"."""
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.set_grad_enabled(False)
+    if kind == "compile":
+        from torch._inductor import config
+
+        config.freezing = True  # weights become constants in the layout that oneDNN prefers
+        config.compile_threads = 1  # no helper processes beside the engines that are timed
+        torch.compile(lambda x: x + 1)(torch.zeros(1))  # fails here where there is no C++ compiler
+
+    def prepare(network, x):
+        model, x = torch.nn.Sequential(*map(torch_module, network.layers().values())).eval(), torch.from_numpy(x)
+        if kind == "channels-last":
+            model, x = (thing.to(memory_format=torch.channels_last) for thing in (model, x))
+        if kind == "compile":
+            torch.compiler.reset()
+            model = torch.compile(model, dynamic=False)
+        return Program(partial(model, x), lambda y: y.numpy())
+
+    return prepare
+
+
+def torch_module(layer):
+    """The layer as a torch module with its weights."""
+    import torch
+    from torch import nn
+
+    match layer:
+        case sn.Conv2d():
+            sizes = layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding
+            module = nn.Conv2d(*sizes)
+        case sn.Linear():
+            module = nn.Linear(layer.in_features, layer.out_features)
+        case sn.ReLU():
+            return nn.ReLU(inplace=True)
+        case sn.MaxPool2d():
+            return nn.MaxPool2d(layer.window, layer.stride, layer.padding)
+        case sn.Flatten():
+            return nn.Flatten()
+        case _:
+            raise TypeError(f"torch has no twin of {layer!r} here")
+    module.weight.copy_(torch.from_numpy(layer.weight.value))
+    module.bias.copy_(torch.from_numpy(layer.bias.value))
+    return module
+
+
+def load_torch_sparse(threads):
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.set_grad_enabled(False)
+
+    def product(layer):
+        rows = torch.from_numpy(layer.weight.value).flatten(1).to_sparse_csr()
+        bias = torch.from_numpy(layer.bias.value)[:, None]
+        return lambda columns: (rows @ columns).add_(bias)
+
+    def step(layer):
+        if not isinstance(layer, sn.Conv2d | sn.Linear):
+            return torch_module(layer)
+        multiply = product(layer)
+        if isinstance(layer, sn.Linear):
+            return lambda x: multiply(x.T).T
+        unfold = torch.nn.Unfold(layer.kernel_size, padding=layer.padding, stride=layer.stride)
+
+        def convolve(x):
+            shape = layer.output_shape(tuple(x.shape[1:]))
+            columns = unfold(x)
+            y = multiply(columns.movedim(0, 1).flatten(1))
+            return y.reshape(shape[0], len(x), *shape[1:]).movedim(1, 0)
+
+        return convolve
+
+    return lambda network, x: in_a_row(network, torch.from_numpy(x), step, lambda y: y.numpy())
+
+
+def in_a_row(network, x, step, read=lambda y: y):
+    """The program that applies the function step(layer) of each layer in turn."""
+    steps = [step(layer) for layer in network.layers().values()]
+
+    def call():
+        y = x
+        for run in steps:
+            y = run(y)
+        return y
+
+    return Program(call, read)
+
+
+def load_scipy(threads):
+    return lambda network, x: in_a_row(network, x, scipy_step)
+
+
+def scipy_step(layer):
+    match layer:
+        case sn.Conv2d():
+            rows = to_rows(layer)
+            return lambda x: to_images(add_bias(rows @ to_columns(layer, x), layer), layer, x.shape)
+        case sn.Linear():
+            rows = to_rows(layer)
+            return lambda x: add_bias(rows @ x.T, layer).T
+        case sn.ReLU():
+            return lambda x: np.maximum(x, 0, out=x)
+        case sn.MaxPool2d():
+            return lambda x: pooling_windows(layer, x).max(axis=(-2, -1))
+        case sn.Flatten():
+            return lambda x: x.reshape(len(x), -1)
+        case _:
+            raise TypeError(f"no SciPy form of {layer!r}")
+
+
+def to_rows(layer):
+    """The weights in CSR, a row per output."""
+    from scipy.sparse import csr_array
+
+    return csr_array(layer.weight.value.reshape(len(layer.bias.value), -1))
+
+
+def add_bias(y, layer):
+    y += layer.bias.value[:, None]
+    return y
+
+
+def to_columns(layer, x):
+    """(C kernel positions, N output positions): what each output position sees, a column each."""
+    (ph, pw), (sh, sw) = layer.padding, layer.stride
+    x = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
+    windows = np.lib.stride_tricks.sliding_window_view(x, layer.kernel_size, axis=(2, 3))[:, :, ::sh, ::sw]
+    return windows.transpose(1, 4, 5, 0, 2, 3).reshape(layer.weight.value[0].size, -1)
+
+
+def to_images(y, layer, input_shape):
+    """(O, N positions) as images (N, O, height, width), a view."""
+    channels, *size = layer.output_shape(input_shape[1:])
+    return y.reshape(channels, input_shape[0], *size).swapaxes(0, 1)
+
+
+def load_scipy_product(threads):
+    def prepare(network, x):
+        layer, _ = network.layers().values()
+        rows, columns = to_rows(layer), to_columns(layer, x)
+        return Program(
+            lambda: rows @ columns,
+            lambda y: np.maximum(to_images(add_bias(y, layer), layer, x.shape), 0),
+        )
+
+    return prepare
+
+
+def to_onnx(network, x):
+    """The network as an ONNX model for the shape of x."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes, constants, last = [], [], "input"
+    for node in network.nodes:
+        kind, attributes = onnx_operator(node.layer)
+        inputs = [last]
+        if node.name in network.weighted():
+            inputs += [f"{node.name}.weight", f"{node.name}.bias"]
+            arrays = node.layer.weight.value, node.layer.bias.value
+            constants += [numpy_helper.from_array(a, name) for a, name in zip(arrays, inputs[1:], strict=True)]
+        nodes.append(helper.make_node(kind, inputs, [node.name], **attributes))
+        last = node.name
+    ends = [("input", x.shape), (last, (len(x), *network.shapes(x.shape[1:])[last]))]
+    first, final = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in ends)
+    graph = helper.make_graph(nodes, "network", [first], [final], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def onnx_operator(layer):
+    """(operator, attributes) of a layer."""
+    match layer:
+        case sn.Conv2d():
+            return "Conv", {"kernel_shape": layer.kernel_size, "strides": layer.stride, "pads": layer.padding * 2}
+        case sn.Linear():
+            return "Gemm", {"transB": 1}
+        case sn.ReLU():
+            return "Relu", {}
+        case sn.MaxPool2d():
+            return "MaxPool", {"kernel_shape": layer.window, "strides": layer.stride, "pads": layer.padding * 2}
+        case sn.Flatten():
+            return "Flatten", {}
+        case _:
+            raise TypeError(f"no ONNX operator for {layer!r}")
+
+
+def load_onnxruntime(threads):
+    import onnx  # noqa: F401  needed by to_onnx: absent, the engine is skipped
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+
+    def prepare(network, x):
+        model = to_onnx(network, x)
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+        y = np.empty((len(x), *network.shapes(x.shape[1:])[session.get_outputs()[0].name]), np.float32)
+        given, wanted = (onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in (x, y))
+        binding = session.io_binding()
+        binding.bind_ortvalue_input("input", given)
+        binding.bind_ortvalue_output(session.get_outputs()[0].name, wanted)
+        return Program(partial(session.run_with_iobinding, binding), lambda _: wanted.numpy(), keeps=(given, wanted))
+
+    return prepare
+
+
+def load_openvino(threads):
+    import onnx  # noqa: F401  needed by to_onnx: absent, the engine is skipped
+    import openvino
+
+    core = openvino.Core()
+    config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+
+    def prepare(network, x):
+        model = core.read_model(to_onnx(network, x).SerializeToString())
+        request = core.compile_model(model, "CPU", config).create_infer_request()
+        given = openvino.Tensor(x, shared_memory=True)
+        request.set_input_tensor(given)
+        return Program(partial(request.infer, share_outputs=True), lambda y: y[0], keeps=(given, x))
+
+    return prepare
+
+
+OUTPUT = "the output of each call"
+EACH_STEP = "the output of each layer and the columns, in each call"
+NOTHING = "nothing: input and output are bound once"
+ENGINES = {
+    "sparsenet": Engine("ours", partial(load_sparsenet, "auto"), ("sparsenet",), 'plan, form="auto"', OUTPUT),
+    "sparsenet-dense": Engine(
+        "our dense", partial(load_sparsenet, "dense"), ("sparsenet",), 'plan, form="dense"', OUTPUT
+    ),
+    "torch": Engine(
+        "dense peer",
+        partial(load_torch, "eager"),
+        ("torch",),
+        "eager, contiguous, no gradients, ReLU in place",
+        "the output of each layer with weights, in each call",
+    ),
+    "torch-channels-last": Engine(
+        "dense peer",
+        partial(load_torch, "channels-last"),
+        ("torch",),
+        "eager, input given and output left in channels-last order, no gradients, ReLU in place",
+        "the output of each layer with weights, in each call",
+        has_conv,
+    ),
+    "torch-compile": Engine(
+        "dense peer", partial(load_torch, "compile"), ("torch",), "torch.compile with frozen weights", OUTPUT
+    ),
+    "onnxruntime": Engine(
+        "dense peer", load_onnxruntime, ("onnxruntime", "onnx"), "session with all graph optimisations", NOTHING
+    ),
+    "openvino": Engine("dense peer", load_openvino, ("openvino", "onnx"), "latency hint, float32", NOTHING),
+    "scipy": Engine("sparse peer", load_scipy, ("scipy",), "CSR times the columns of im2col, one thread", EACH_STEP),
+    "scipy-product": Engine(
+        "sparse product",
+        load_scipy_product,
+        ("scipy",),
+        "CSR times columns made before: no im2col, bias or ReLU, one thread",
+        OUTPUT,
+        is_one_conv,
+    ),
+    "torch-sparse": Engine(
+        "sparse peer", load_torch_sparse, ("torch",), "CSR times the columns of unfold, ReLU in place", EACH_STEP
+    ),
+}

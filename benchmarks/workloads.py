@@ -1,0 +1,163 @@
+"""What `benchmarks/run.py` measures: layers and networks with fixed seeds, masks, inputs, reference outputs."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+import sparsenet as sn
+
+SEED = 20260101
+SPARSE = (0.8, 0.9, 0.95)
+FROM_HALF = (0.5, *SPARSE)
+BREAK_EVEN = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
+# (in, out, kernel, stride, height = width); the padding is half of the kernel
+CONVS = (
+    (16, 32, 3, 1, 14),
+    (64, 64, 3, 1, 28),
+    (128, 128, 3, 1, 28),
+    (256, 256, 3, 1, 14),
+    (128, 128, 1, 1, 28),
+    (512, 512, 1, 1, 14),
+    (64, 128, 3, 2, 28),
+    (32, 64, 5, 1, 28),
+)
+LARGE = CONVS[1:4]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One workload at its sparsities; every `block` consecutive outputs of a layer share what they keep."""
+
+    group: str
+    name: str
+    build: Callable[[], sn.Network]
+    input_shape: tuple[int, ...]
+    batch: int
+    sparsities: tuple[float, ...]
+    block: int = 1
+
+    def network(self, sparsity: float) -> sn.Network:
+        """The network with its masks; at sparsity 0 it has none."""
+        network, rng = self.build(), np.random.default_rng(SEED)
+        for layer in network.weighted().values():  # initial biases are zero, and would hide an engine that drops them
+            layer.bias.value[:] = 0.1 * rng.standard_normal(layer.bias.value.shape)
+        if sparsity:
+            network.apply_masks(random_masks(network, sparsity, self.block))
+        return network
+
+    def inputs(self) -> np.ndarray:
+        return np.random.default_rng(SEED).standard_normal((self.batch, *self.input_shape), np.float32)
+
+
+def random_masks(network: sn.Network, sparsity: float, block: int) -> dict[str, np.ndarray]:
+    """Masks that remove exactly round(sparsity n) of the n blocks of each layer, at random."""
+    rng = np.random.default_rng(SEED)
+    shapes = {name: weight.value.shape for name, weight in network.weights().items()}
+    scores = {name: rng.random((shape[0] // block, *shape[1:])) for name, shape in shapes.items()}
+    masks = sn.make_masks(scores, sparsity, scope="layer")
+    return {name: mask.repeat(block, axis=0) for name, mask in masks.items()}
+
+
+def conv_layer(inputs: int, outputs: int, kernel: int, stride: int) -> sn.Network:
+    conv = sn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, seed=SEED)
+    return sn.chain({"conv": conv, "relu": sn.ReLU()})
+
+
+def linear_layer(inputs: int, outputs: int) -> sn.Network:
+    return sn.chain({"linear": sn.Linear(inputs, outputs, seed=SEED), "relu": sn.ReLU()})
+
+
+def vgg_like() -> sn.Network:
+    """64-64-M-128-128-M-256-256-M-fc10 on 3x32x32."""
+    layers, inputs, rng = {}, 3, np.random.default_rng(SEED)
+    for outputs in (64, 128, 256):
+        for half in "ab":
+            layers[f"conv{outputs}{half}"] = sn.Conv2d(inputs, outputs, 3, padding=1, seed=rng)
+            layers[f"relu{outputs}{half}"] = sn.ReLU()
+            inputs = outputs
+        layers[f"pool{outputs}"] = sn.MaxPool2d(2)
+    return sn.chain(layers | {"flatten": sn.Flatten(), "fc": sn.Linear(256 * 4 * 4, 10, seed=rng)})
+
+
+def _convs(group: str, layers: tuple, batches: tuple, sparsities: tuple, block: int = 1) -> Iterator[Case]:
+    for inputs, outputs, kernel, stride, size in layers:
+        name = f"{inputs}->{outputs} {kernel}x{kernel}{f'/{stride}' if stride > 1 else ''} @{size}"
+        name += f", blocks of {block}x1" if block > 1 else ""
+        build = partial(conv_layer, inputs, outputs, kernel, stride)
+        for batch in batches:
+            yield Case(group, name, build, (inputs, size, size), batch, sparsities, block)
+
+
+def _linears(layers: tuple, batches: tuple, sparsities: tuple) -> Iterator[Case]:
+    for inputs, outputs in layers:
+        for batch in batches:
+            build = partial(linear_layer, inputs, outputs)
+            yield Case("linear", f"{inputs}->{outputs}", build, (inputs,), batch, sparsities)
+
+
+def _networks() -> Iterator[Case]:
+    models, image = sn.models, (1, 28, 28)
+    for name, build, shape, large in (
+        ("simple_cnn", partial(models.simple_cnn, seed=SEED), image, 64),
+        ("lenet_300_100", partial(models.lenet_300_100, seed=SEED), image, 32),
+        ("lenet_5", partial(models.lenet_5, seed=SEED), image, 32),
+        ("vgg_like", vgg_like, (3, 32, 32), 32),
+    ):
+        for batch in (1, large):
+            yield Case("networks", name, build, shape, batch, (0.9, 0.95))
+
+
+def all_cases() -> list[Case]:
+    blocks = [case for block in (2, 4) for case in _convs("blocks", LARGE, (1, 32), FROM_HALF, block)]
+    return [
+        *_convs("conv", CONVS, (1, 32), SPARSE),
+        *blocks,
+        *_linears(((1568, 128), (4096, 4096)), (1, 64, 256), SPARSE),
+        *_convs("dense", LARGE, (1, 32), (0.0, 0.5)),
+        *_networks(),
+        *_convs("breakeven", LARGE[:2], (1,), BREAK_EVEN),
+    ]
+
+
+def quick_cases() -> list[Case]:
+    """Two that take no time, for the tests."""
+    return [*_convs("conv", ((8, 16, 3, 1, 8),), (1,), (0.0, 0.9)), *_linears(((64, 32),), (4,), (0.0, 0.9))]
+
+
+def reference_output(network: sn.Network, x: np.ndarray) -> np.ndarray:
+    """The network's output in float64 from NumPy's products, apart from any engine."""
+    y = x.astype(np.float64)
+    for layer in network.layers().values():
+        match layer:
+            case sn.Conv2d():
+                y = _reference_conv(layer, y)
+            case sn.Linear():
+                y = y @ layer.weight.value.T.astype(np.float64) + layer.bias.value
+            case sn.ReLU():
+                y = np.maximum(y, 0)
+            case sn.MaxPool2d():
+                y = pooling_windows(layer, y).max(axis=(-2, -1))
+            case sn.Flatten():
+                y = y.reshape(len(y), -1)
+            case _:
+                raise TypeError(f"no reference for {layer!r}")
+    return y
+
+
+def _reference_conv(layer: sn.Conv2d, x: np.ndarray) -> np.ndarray:
+    """One matrix product per position of the kernel, summed."""
+    (_, height, width), (sh, sw), (ph, pw) = layer.output_shape(x.shape[1:]), layer.stride, layer.padding
+    x = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
+    y = np.zeros((len(x), layer.out_channels, height * width))
+    for i, j in np.ndindex(*layer.kernel_size):
+        seen = x[:, :, i : i + sh * (height - 1) + 1 : sh, j : j + sw * (width - 1) + 1 : sw]
+        y += layer.weight.value[:, :, i, j].astype(np.float64) @ seen.reshape(*seen.shape[:2], -1)
+    return (y + layer.bias.value[:, None]).reshape(len(x), -1, height, width)
+
+
+def pooling_windows(layer: sn.MaxPool2d, x: np.ndarray) -> np.ndarray:
+    """View (N, C, height, width, *window) of unpadded images."""
+    windows = np.lib.stride_tricks.sliding_window_view(x, layer.window, axis=(2, 3))
+    return windows[:, :, :: layer.stride[0], :: layer.stride[1]]

@@ -1,0 +1,185 @@
+"""Steps of compiled kernels as one table that threads walk through without Python (see `kernels/crew.py`)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from ..kernels import steps as calls
+from ..kernels.crew import JOB, LINE, run_job
+from ..kernels.simd import LANES
+from ..kernels.sparse import Convolution
+from .streams import Stream
+
+WORTH = 150_000  # multiply-adds for which a second thread is worth the meeting at the end of a step
+TURNS = 4  # parts for each thread: the more, the better they even out, and the more often something is done twice
+PAGE = 4096
+EMPTY = np.zeros(1, np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Native:
+    """What a compiled step needs: where it is, its sizes and weights, its scratch memory, and how its work divides.
+
+    Attributes
+    ----------
+    address : function
+        Compiles the step, once, and returns its address.
+    sizes : NamedTuple
+        The numbers that the kernel reads.
+    stream : Stream, optional
+        Packed weights.
+    window, sums : int
+        float32 numbers of scratch memory for each thread.
+    samples : int
+        Samples that one call should get: 1, or as many as a tile of the fully connected layer has lanes.
+    parts, pieces : int
+        The most parts that the work on these samples divides into, and the fewest, so that scratch memory stays small.
+    work : int
+        Multiply-adds of these samples.
+    """
+
+    address: Callable[[], int]
+    sizes: NamedTuple
+    input_size: int
+    output_size: int
+    stream: Stream | None = None
+    window: int = 0
+    sums: int = 0
+    samples: int = 1
+    parts: int = 1
+    pieces: int = 1
+    work: int = 0
+
+    def divided(self, threads: int) -> "Native":
+        """The same step with its outputs in parts where an image alone has not work for all threads."""
+        g = self.sizes
+        least = TURNS * threads
+        if not isinstance(g, Convolution) or self.work < WORTH or self.parts >= least:
+            return self
+        blocks = len(self.stream.rows) // g.chunks
+        splits = max(1, min(-(-least // (g.tiles_y * g.tiles_x)), blocks))
+        return replace(self, sizes=g._replace(splits=splits), parts=g.tiles_y * g.tiles_x * splits)
+
+
+class Program:
+    """A row of native steps for batches of up to `batch` samples and a number of threads."""
+
+    def __init__(self, natives: list[Native], batch: int, threads: int):
+        alone = threads > 1 and batch < 2 * threads
+        self.natives = [native.divided(threads) for native in natives] if alone else natives
+        self.batch, self.threads = batch, threads
+        self.stages = np.array(_cut_into_stages(self.natives, batch, threads, alone), np.int64)
+
+    def prepare(self) -> "Prepared":
+        """Memory and table for one caller at a time."""
+        return Prepared(self)
+
+
+def _cut_into_stages(natives: list[Native], batch: int, threads: int, alone: bool) -> list[tuple[int, ...]]:
+    """Rows of (first step, last step, samples of a task, parts); the steps of a stage run one after the other."""
+    stages = []
+    for index, native in enumerate(natives):
+        parts = native.pieces
+        if native.samples > 1 or alone:
+            tasks = -(-batch // native.samples)
+            if threads > 1 and tasks < TURNS * threads:
+                worth = max(1, native.work * tasks // WORTH)
+                parts = max(parts, min(native.parts, TURNS * threads, worth))
+        if stages and parts == native.samples == 1 and stages[-1][2:] == (1, 1):
+            stages[-1] = (stages[-1][0], index + 1, 1, 1)
+        else:
+            stages.append((index, index + 1, native.samples, parts))
+    return stages
+
+
+class _Room:
+    """Hands out places in one block of memory, each at the start of a cache line."""
+
+    def __init__(self):
+        self.bytes = 0
+
+    def take(self, count: int, item: int = 4) -> int:
+        """Offset in bytes of `count` numbers."""
+        place = self.bytes
+        self.bytes += -(-count * item // 64) * 64
+        return place
+
+
+def _aligned(size: int) -> np.ndarray:
+    """Zeroed bytes that begin at a page."""
+    room = np.zeros(size + PAGE, np.uint8)
+    start = -room.ctypes.data % PAGE
+    return room[start : start + size]
+
+
+class Prepared:
+    """A program with memory of its own: buffers, a workspace for each thread, the table, the job."""
+
+    def __init__(self, program: Program):
+        natives, batch = program.natives, program.batch
+        self.threads, self.keep = program.threads, natives
+        self.table = np.zeros((len(natives), calls.ROW), np.int64)
+        shared, own = _Room(), _Room()
+        window = own.take(max(native.window for native in natives) + LANES)
+        sums = own.take(max(native.sums for native in natives) + LANES)
+        largest = max((native.output_size for native in natives), default=1)
+        turns = [own.take(largest + LANES), own.take(largest + LANES)]
+        inside = _inside(program.stages)
+        places = [turns[k % 2] if k in inside else shared.take(n.output_size * batch) for k, n in enumerate(natives)]
+        stride = -(-own.bytes // PAGE) * PAGE + 2 * 64  # not all at the same place of the cache
+        self.memory = _aligned(shared.bytes + stride * program.threads)
+        base = self.memory.ctypes.data
+        for k, native in enumerate(natives):
+            frame = _frame(native, window, sums)
+            y = places[k] if k in inside else base + places[k]
+            frame = frame._replace(y=y, y_local=int(k in inside))
+            if k:
+                before = places[k - 1] if k - 1 in inside else base + places[k - 1]
+                frame = frame._replace(x=before, x_local=int(k - 1 in inside))
+            self.table[k, : calls.SIZES] = frame
+            self.table[k, calls.SIZES : calls.SIZES + len(native.sizes)] = native.sizes
+        self.stages = np.ascontiguousarray(program.stages)
+        self.progress = np.zeros(len(self.stages) * 2 * LINE, np.int64)
+        self.job = np.zeros(JOB.size, np.int64)
+        self.job[JOB.steps], self.job[JOB.row] = self.table.ctypes.data, self.table.strides[0]
+        self.job[JOB.stages], self.job[JOB.stage_count] = self.stages.ctypes.data, len(self.stages)
+        self.job[JOB.progress] = self.progress.ctypes.data
+        self.job[JOB.workspace], self.job[JOB.workspace_size] = base + shared.bytes, stride
+        fields = calls.Frame._fields
+        self.job[JOB.x] = self.table[0, fields.index("x") :].ctypes.data
+        self.job[JOB.y] = self.table[-1, fields.index("y") :].ctypes.data
+
+    def run(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Compute y (N, ...) from x (N, ...), both contiguous float32, N at most the program's batch."""
+        run_job(self.job, x.reshape(-1), y.reshape(-1), len(x), self.threads)
+
+
+def _inside(stages: np.ndarray) -> set[int]:
+    """The steps whose output is read by the next step of the same stage only."""
+    return {k for first, last, *_ in stages.tolist() for k in range(first, last - 1)}
+
+
+def _frame(native: Native, window: int, sums: int) -> calls.Frame:
+    stream = native.stream or Stream(EMPTY, EMPTY, EMPTY, EMPTY)
+    return calls.Frame(
+        call=native.address(),
+        x=0,
+        x_size=native.input_size,
+        x_local=0,
+        y=0,
+        y_size=native.output_size,
+        y_local=0,
+        values=stream.values.ctypes.data,
+        offsets=stream.offsets.ctypes.data,
+        entries=len(stream.offsets),
+        rows=stream.rows.ctypes.data,
+        row_count=len(stream.rows),
+        bias=stream.bias.ctypes.data,
+        bias_size=len(stream.bias),
+        window=window,
+        window_size=native.window,
+        sums=sums,
+        sums_size=native.sums,
+    )

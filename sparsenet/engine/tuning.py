@@ -1,0 +1,122 @@
+"""Which form of a layer is the fastest on this machine: candidates, measured; and the machine's peak beside them."""
+
+import time
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from ..kernels.simd import LANES, REGISTERS, tile
+from ..kernels.sparse import Convolution, multiply_tile
+from ..nn.layer import Layer
+from ..nn.layers import Conv2d
+from .native import native_convolution, native_product, native_single
+from .program import Native, Program
+from .steps import Run, run_blas, run_loops, run_scipy
+from .streams import VECTORS, is_blocked, size_convolution
+from .weights import FrozenWeights
+
+FORMS = ("auto", "dense", "csr", "blas", "loops", "scipy")
+BLOCKS = (4, 2)  # rows of the blocks that have kernels
+DENSE_BELOW = 0.6  # above this sparsity the dense form is not even tried: the stream has won by then everywhere
+TRIALS = 7  # timed calls of each candidate, at most
+CLEARLY = 0.9  # what a call of Python must stay below, of the best native time, to be taken: it interrupts a program
+
+Candidate = Native | Run
+
+
+def candidates(
+    form: str, layer: Layer, frozen: FrozenWeights, relu: bool, input_shape: tuple, batch: int
+) -> dict[str, Callable[[], Candidate]]:
+    """The forms that a layer may take, by name; each is packed (and compiled) only when called."""
+    python = {"blas": run_blas, "loops": run_loops, "scipy": run_scipy}
+    if form in python:
+        return {form: lambda: python[form](layer, frozen, relu)}
+
+    def native(mask, rows):
+        if isinstance(layer, Conv2d):
+            return lambda: native_convolution(layer, frozen, mask, relu, input_shape, rows)
+        if batch == 1:
+            return lambda: native_single(frozen, mask, relu)
+        return lambda: native_product(frozen, mask, relu, batch, rows)
+
+    pattern, found = frozen.pattern, {}
+    if form in ("auto", "csr") and (form == "csr" or not pattern.all()):
+        found["csr"] = native(pattern, 1)
+    if form == "auto" and not pattern.all() and (isinstance(layer, Conv2d) or batch > 1):
+        found |= {f"bsr {rows}x1": native(pattern, rows) for rows in BLOCKS if is_blocked(pattern, rows)}
+    if form == "dense" or (form == "auto" and frozen.sparsity < DENSE_BELOW):
+        found["dense"] = native(frozen.full, _dense_rows(layer, frozen, input_shape))
+        found["blas"] = lambda: run_blas(layer, frozen, relu)
+    return found
+
+
+def _dense_rows(layer: Layer, frozen: FrozenWeights, input_shape: tuple) -> int:
+    """M of the dense form's tiles: what covers this layer's output with the least work."""
+    if not isinstance(layer, Conv2d):
+        return max(BLOCKS)
+
+    def waste(rows):
+        geometry = (layer.out_channels, layer.kernel_size, layer.stride, layer.padding)
+        g, vectors = size_convolution(input_shape, *geometry, rows)
+        blocks = -(-layer.out_channels // rows)
+        return blocks * g.tiles_y * g.tiles_x * -(-g.tall // vectors) * (rows * vectors + 2)
+
+    return min(BLOCKS, key=waste)
+
+
+def choose(
+    found: dict[str, Callable[[], Candidate]],
+    input_shape: tuple,
+    shape: tuple,
+    batch: int,
+    threads: int,
+    seconds: float,
+) -> tuple[str, Candidate, dict[str, float]]:
+    """The fastest candidate (the only one unmeasured), and what each took: best of several interleaved calls."""
+    built = {name: build() for name, build in found.items()}
+    if len(built) == 1:
+        return *next(iter(built.items())), {}
+    x = np.random.default_rng(0).random((batch, *input_shape), np.float32)
+    y = np.empty((batch, *shape), np.float32)
+    runs = {name: runnable(candidate, batch, threads) for name, candidate in built.items()}
+    measured = dict.fromkeys(runs, float("inf"))
+    deadline = None
+    for trial in range(TRIALS + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run(x, y)
+            if trial:  # the first call compiles
+                measured[name] = min(measured[name], time.perf_counter() - start)
+        deadline = deadline or time.perf_counter() + seconds
+        if trial and time.perf_counter() > deadline:
+            break
+    handicap = {name: 1.0 if isinstance(built[name], Native) else 1 / CLEARLY for name in built}
+    best = min(measured, key=lambda name: measured[name] * handicap[name])
+    return best, built[best], measured
+
+
+def runnable(candidate: Candidate, batch: int, threads: int) -> Run:
+    """A candidate as run(x, y)."""
+    return Program([candidate], batch, threads).prepare().run if isinstance(candidate, Native) else candidate
+
+
+@cache
+def measure_peak(seconds: float = 0.05) -> float:
+    """Multiply-adds a second of one core of this machine in float32, measured on tiles in the first-level cache."""
+    rows = 4 if REGISTERS == 16 else 2
+    vectors = max(VECTORS[rows])
+    entries, plane = 50_000, vectors * LANES
+    numbers = dict.fromkeys(Convolution._fields, 1) | {"outputs": rows, "out_height": vectors, "out_width": LANES}
+    g = Convolution(**numbers | {"chunks": 1, "out_pitch": LANES, "out_plane": plane, "relu": 0})
+    values, offsets = np.full(entries * rows, 1e-3, np.float32), np.zeros(entries, np.int32)
+    window, out = np.zeros(2 * plane, np.float32), np.zeros(rows * plane, np.float32)
+    arguments = (values, offsets, np.array([0, entries]), np.zeros(rows, np.float32), window, 0, out, 0, 0, 0, out)
+    best, deadline = float("inf"), None
+    while deadline is None or time.perf_counter() < deadline:
+        start = time.perf_counter()
+        multiply_tile(tile(rows, vectors), g, 0, 0, 1, *arguments)
+        if deadline is not None:
+            best = min(best, time.perf_counter() - start)
+        deadline = deadline or time.perf_counter() + seconds
+    return entries * rows * plane / best

@@ -1,0 +1,171 @@
+"""Moving lanes between images and the window that a kernel works on: copies with an edge, every second one, transposed.
+
+As in `simd.py`, each operation is a few lines of NumPy beside the LLVM instructions that it stands for.
+"""
+
+from llvmlite import ir
+from numba import config, types
+from numba.core import cgutils
+
+from .simd import I32, I64, LANE_MASK, LANES, VECTOR, _address, _check, _load, compiled
+
+INDICES = ir.VectorType(I64, LANES)
+ZERO = ir.Constant(VECTOR, None)
+
+
+def _between(builder, indices, first, last):
+    """Lane mask: first <= indices < last."""
+
+    def spread(scalar):
+        one = builder.insert_element(ir.Constant(INDICES, ir.Undefined), scalar, ir.Constant(I32, 0))
+        return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
+
+    above = builder.icmp_signed(">=", indices, spread(first))
+    return builder.and_(above, builder.icmp_signed("<", indices, spread(last)))
+
+
+def _masked_load(builder, pointer, mask):
+    kind = ir.FunctionType(VECTOR, [pointer.type, I32, LANE_MASK, VECTOR])
+    masked = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.load.v{LANES}f32.p0")
+    return builder.call(masked, [pointer, ir.Constant(I32, 4), mask, ZERO])
+
+
+def _check_lanes(context, builder, signature, args, first, last):
+    """Bounds of a copy (source, start, ..., target, place) that reads source[start + first : start + last], if any."""
+    _check(context, builder, signature.args[4], args[4], args[5], LANES)
+    if config.BOUNDSCHECK:
+        with builder.if_then(builder.icmp_signed("<", args[2], args[3])):
+            size = builder.sub(last, first)
+            _check(context, builder, signature.args[0], args[0], builder.add(args[1], first), size)
+
+
+def _shuffle(builder, low, high, order):
+    return builder.shuffle_vector(low, high, ir.Constant(ir.VectorType(I32, LANES), order))
+
+
+# --- copies of one vector ------------------------------------------------------------------------------------------
+
+
+def clear(target, place):
+    """target[place : place + LANES] = 0."""
+    target[place : place + LANES] = 0
+
+
+@compiled(clear)
+def clear(typing_context, target, place):
+    def emit(context, builder, signature, args):
+        _check(context, builder, signature.args[0], args[0], args[1], LANES)
+        builder.store(ZERO, _address(context, builder, signature.args[0], args[0], args[1])).align = 4
+        return context.get_dummy_value()
+
+    return types.void(target, types.intp), emit
+
+
+def copy_vector(source, start, target, place):
+    """target[place : place + LANES] = source[start : start + LANES]."""
+    target[place : place + LANES] = source[start : start + LANES]
+
+
+@compiled(copy_vector)
+def copy_vector(typing_context, source, start, target, place):
+    def emit(context, builder, signature, args):
+        _check(context, builder, signature.args[0], args[0], args[1], LANES)
+        _check(context, builder, signature.args[2], args[2], args[3], LANES)
+        vector = _load(builder, _address(context, builder, signature.args[0], args[0], args[1]))
+        builder.store(vector, _address(context, builder, signature.args[2], args[2], args[3])).align = 4
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp, target, types.intp), emit
+
+
+def copy_lanes(source, start, first, last, target, place):
+    """target[place + l] = source[start + l] for the lanes first <= l < last, 0 for the others, which are not read."""
+    clear(target, place)
+    if first < last:
+        target[place + first : place + last] = source[start + first : start + last]
+
+
+@compiled(copy_lanes)
+def copy_lanes(typing_context, source, start, first, last, target, place):
+    def emit(context, builder, signature, args):
+        _check_lanes(context, builder, signature, args, args[2], args[3])
+        lanes = ir.Constant(INDICES, list(range(LANES)))
+        mask = _between(builder, lanes, args[2], args[3])
+        vector = _masked_load(builder, _address(context, builder, signature.args[0], args[0], args[1]), mask)
+        builder.store(vector, _address(context, builder, signature.args[4], args[4], args[5])).align = 4
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(source, index, index, index, target, index), emit
+
+
+def copy_every_second(source, start, first, last, target, place):
+    """target[place + l] = source[start + 2 l] for the lanes first <= l < last, 0 for the others, which are not read."""
+    clear(target, place)
+    if first < last:
+        target[place + first : place + last] = source[start + 2 * first : start + 2 * last - 1 : 2]
+
+
+@compiled(copy_every_second)
+def copy_every_second(typing_context, source, start, first, last, target, place):
+    def emit(context, builder, signature, args):
+        double = [builder.shl(bound, ir.Constant(I64, 1)) for bound in args[2:4]]
+        double[1] = builder.sub(double[1], ir.Constant(I64, 1))  # the element behind the last one may not exist
+        _check_lanes(context, builder, signature, args, *double)
+        halves = []
+        for half in range(2):
+            elements = ir.Constant(INDICES, list(range(half * LANES, (half + 1) * LANES)))
+            begin = builder.add(args[1], ir.Constant(I64, half * LANES))
+            pointer = _address(context, builder, signature.args[0], args[0], begin)
+            halves.append(_masked_load(builder, pointer, _between(builder, elements, *double)))
+        vector = _shuffle(builder, *halves, list(range(0, 2 * LANES, 2)))
+        builder.store(vector, _address(context, builder, signature.args[4], args[4], args[5])).align = 4
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(source, index, index, index, target, index), emit
+
+
+# --- a square of lanes, transposed ---------------------------------------------------------------------------------
+
+
+def transpose(source, start, pitch, target, place, target_pitch):
+    """target[place + i target_pitch + l] = source[start + l pitch + i] for i, l < LANES."""
+    for lane in range(LANES):
+        row = source[start + lane * pitch : start + lane * pitch + LANES]
+        target[place + lane : place + lane + (LANES - 1) * target_pitch + 1 : target_pitch] = row
+
+
+@compiled(transpose)
+def transpose(typing_context, source, start, pitch, target, place, target_pitch):
+    def emit(context, builder, signature, args):
+        vectors, index = [], args[1]
+        for _ in range(LANES):
+            _check(context, builder, signature.args[0], args[0], index, LANES)
+            vectors.append(_load(builder, _address(context, builder, signature.args[0], args[0], index)))
+            index = builder.add(index, args[2])
+        vectors, index = _transposed(builder, vectors), args[4]
+        for vector in vectors:
+            _check(context, builder, signature.args[3], args[3], index, LANES)
+            builder.store(vector, _address(context, builder, signature.args[3], args[3], index)).align = 4
+            index = builder.add(index, args[5])
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(source, index, index, target, index, index), emit
+
+
+def _transposed(builder, vectors):
+    """Swap off-diagonal blocks of half, a quarter, ... of the lanes: log2(LANES) rounds of shuffles."""
+    step = LANES // 2
+    while step:
+        low = [lane if not lane & step else LANES + lane - step for lane in range(LANES)]
+        high = [lane + step if not lane & step else LANES + lane for lane in range(LANES)]
+        swapped = list(vectors)
+        for i in range(LANES):
+            if not i & step:
+                pair = vectors[i], vectors[i + step]
+                swapped[i] = _shuffle(builder, *pair, low)
+                swapped[i + step] = _shuffle(builder, *pair, high)
+        vectors, step = swapped, step // 2
+    return vectors

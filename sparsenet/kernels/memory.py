@@ -1,0 +1,178 @@
+"""Arrays at an address, calls of an address, and the few atomic operations that threads meet on.
+
+A compiled plan is a table of numbers that threads walk through without Python: what it points at are addresses. Beside
+each operation stands what it does in plain Python, where one thread walks.
+"""
+
+import ctypes
+import platform
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+
+from .jit import callback
+from .simd import I64, compiled
+
+CALL = types.void(*[types.intp] * 6)
+_python_calls = []  # with NUMBA_DISABLE_JIT=1 an "address" is a place in this list
+
+
+def step(function):
+    """Compile function(row, first, last, part, parts, workspace) now; returns the address to call it at."""
+    compiled = callback(CALL)(function)
+    if compiled is function:
+        _python_calls.append(function)
+        return len(_python_calls) - 1
+    _keep.append(compiled)
+    return compiled.address
+
+
+_keep = []  # a compiled step lives as long as its address may be called
+
+
+def call(address, row, first, last, part, parts, workspace):
+    """Call the step at `address`."""
+    _python_calls[address](row, first, last, part, parts, workspace)
+
+
+@compiled(call)
+def call(typing_context, address, row, first, last, part, parts, workspace):
+    def emit(context, builder, signature, args):
+        kind = ir.FunctionType(ir.VoidType(), [I64] * 6)
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 7), emit
+
+
+def _view(address, size, dtype):
+    return np.frombuffer((ctypes.c_char * (size * np.dtype(dtype).itemsize)).from_address(int(address)), dtype)
+
+
+def _pointer_to(element):
+    @intrinsic
+    def pointer(typing_context, address):
+        def emit(context, builder, signature, args):
+            return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+
+        return types.CPointer(element)(types.intp), emit
+
+    return pointer
+
+
+_to_floats, _to_offsets, _to_integers = (_pointer_to(t) for t in (types.float32, types.int32, types.int64))
+
+
+def floats(address, size):
+    """float32 array of `size` numbers at an address."""
+    return _view(address, size, np.float32)
+
+
+def offsets_at(address, size):
+    """int32 array of `size` numbers at an address."""
+    return _view(address, size, np.int32)
+
+
+def integers(address, size):
+    """int64 array of `size` numbers at an address."""
+    return _view(address, size, np.int64)
+
+
+@overload(floats)
+def _(address, size):
+    return lambda address, size: carray(_to_floats(address), size)
+
+
+@overload(offsets_at)
+def _(address, size):
+    return lambda address, size: carray(_to_offsets(address), size)
+
+
+@overload(integers)
+def _(address, size):
+    return lambda address, size: carray(_to_integers(address), size)
+
+
+# --- atomics: sequentially consistent, on elements of an int64 array ------------------------------------------------
+
+
+def _element(context, builder, array_type, array, index):
+    return builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
+
+
+def fetch_add(array, index, amount):
+    """array[index] += amount; returns what was there before."""
+    before = int(array[index])
+    array[index] += amount
+    return before
+
+
+@compiled(fetch_add)
+def fetch_add(typing_context, array, index, amount):
+    def emit(context, builder, signature, args):
+        place = _element(context, builder, signature.args[0], args[0], args[1])
+        return builder.atomic_rmw("add", place, args[2], "seq_cst")
+
+    return types.int64(array, types.intp, types.int64), emit
+
+
+def exchange(array, index, value):
+    """array[index] = value; returns what was there before."""
+    before = int(array[index])
+    array[index] = value
+    return before
+
+
+@compiled(exchange)
+def exchange(typing_context, array, index, value):
+    def emit(context, builder, signature, args):
+        place = _element(context, builder, signature.args[0], args[0], args[1])
+        return builder.atomic_rmw("xchg", place, args[2], "seq_cst")
+
+    return types.int64(array, types.intp, types.int64), emit
+
+
+def peek(array, index):
+    """array[index] as another thread may have just set it."""
+    return int(array[index])
+
+
+@compiled(peek)
+def peek(typing_context, array, index):
+    def emit(context, builder, signature, args):
+        return builder.load_atomic(_element(context, builder, signature.args[0], args[0], args[1]), "seq_cst", 8)
+
+    return types.int64(array, types.intp), emit
+
+
+def pause():
+    """Tell the core that this is a waiting loop: the other thread of a shared core gets its units."""
+
+
+@compiled(pause)
+def pause(typing_context):
+    def emit(context, builder, signature, args):
+        if platform.machine() in ("x86_64", "AMD64"):
+            nothing = ir.FunctionType(ir.VoidType(), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, nothing, "llvm.x86.sse2.pause"), [])
+        return context.get_dummy_value()
+
+    return types.void(), emit
+
+
+def give_way(address):
+    """Call the operating system's function at `address` (0: none) that lets another thread run."""
+
+
+@compiled(give_way)
+def give_way(typing_context, address):
+    def emit(context, builder, signature, args):
+        with builder.if_then(builder.icmp_signed("!=", args[0], ir.Constant(I64, 0))):
+            kind = ir.FunctionType(ir.IntType(32), [])
+            builder.call(builder.inttoptr(args[0], kind.as_pointer()), [])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), emit

@@ -1,0 +1,213 @@
+"""The steps of a compiled plan: each reads its row of the plan's table and calls a kernel on a range of samples.
+
+A row holds a `Frame`, where the arrays are, and behind it the sizes of the layer. Activations that stay with one thread
+lie in that thread's workspace (`local`, then x and y are bytes from its start), the others at fixed addresses.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+from numba.extending import overload
+from numba.np.unsafe.ndarray import to_fixed_tuple
+
+from .jit import inlined, kernel
+from .memory import floats, integers, offsets_at, step
+from .pooling import _average_forward, _max_forward, _max_forward_2x2
+from .simd import tile
+from .sparse import Convolution, Product, convolve, multiply_samples, multiply_single
+
+
+class Frame(NamedTuple):
+    """Where a step finds its arrays: addresses, and sizes in elements (x and y: of one sample)."""
+
+    call: int
+    x: int
+    x_size: int
+    x_local: int
+    y: int
+    y_size: int
+    y_local: int
+    values: int
+    offsets: int
+    entries: int
+    rows: int
+    row_count: int
+    bias: int
+    bias_size: int
+    window: int
+    window_size: int
+    sums: int
+    sums_size: int
+
+
+class Pooling(NamedTuple):
+    """Sizes of a pooling layer."""
+
+    channels: int
+    height: int
+    width: int
+    out_height: int
+    out_width: int
+    window_y: int
+    window_x: int
+    stride_y: int
+    stride_x: int
+    pad_y: int
+    pad_x: int
+
+
+class Scaling(NamedTuple):
+    """Sizes of y = scale x + shift per channel."""
+
+    channels: int
+    plane: int
+    relu: int
+
+
+SIZES = len(Frame._fields)
+ROW = SIZES + len(Convolution._fields)  # numbers in a row: the frame and the longest of the others
+
+
+def _reader(kind, begin):
+    """Function that reads a NamedTuple of integers from a row, which `begin`s there."""
+    count = len(kind._fields)
+
+    def read(row):
+        return kind(*(int(number) for number in row[begin : begin + count]))
+
+    @overload(read)
+    def _(row):
+        return lambda row: kind(*to_fixed_tuple(row[begin : begin + count], count))
+
+    return read
+
+
+read_frame = _reader(Frame, 0)
+read_convolution, read_product, read_pooling, read_scaling = (
+    _reader(kind, SIZES) for kind in (Convolution, Product, Pooling, Scaling)
+)
+
+
+@kernel
+def _sample(address, size, local, n, first, workspace):
+    """Activations of sample n, where samples begin at `first` in a thread's own buffer."""
+    return floats(workspace + address + 4 * (n - first) * size if local else address + 4 * n * size, size)
+
+
+@inlined
+def _run_convolution(shape, row, first, last, part, parts, workspace):
+    numbers = integers(row, ROW)
+    f, g = read_frame(numbers), read_convolution(numbers)
+    values, offsets = floats(f.values, f.entries * len(shape)), offsets_at(f.offsets, f.entries)
+    rows, bias = integers(f.rows, f.row_count), floats(f.bias, f.bias_size)
+    window, sums = floats(workspace + f.window, f.window_size), floats(workspace + f.sums, f.sums_size)
+    for n in range(first, last):
+        x = _sample(f.x, f.x_size, f.x_local, n, first, workspace)
+        y = _sample(f.y, f.y_size, f.y_local, n, first, workspace)
+        convolve(shape, g, x, values, offsets, rows, bias, y, window, sums, part, parts)
+
+
+@inlined
+def _run_product(shape, row, first, last, part, parts, workspace):
+    numbers = integers(row, ROW)
+    f, g = read_frame(numbers), read_product(numbers)
+    values, offsets = floats(f.values, f.entries * len(shape)), offsets_at(f.offsets, f.entries)
+    rows, bias = integers(f.rows, f.row_count), floats(f.bias, f.bias_size)
+    window, sums = floats(workspace + f.window, f.window_size), floats(workspace + f.sums, f.sums_size)
+    samples = last - first
+    x = floats(f.x + 4 * first * f.x_size, samples * f.x_size)
+    y = floats(f.y + 4 * first * f.y_size, samples * f.y_size)
+    multiply_samples(shape, g, x, samples, values, offsets, rows, bias, y, window, sums, part, parts)
+
+
+@cache
+def convolution(rows: int, vectors: int) -> int:
+    """Address of the convolution with tiles of M = rows by R = vectors; compiled on first use."""
+    shape = tile(rows, vectors)
+
+    def run(row, first, last, part, parts, workspace):
+        _run_convolution(shape, row, first, last, part, parts, workspace)
+
+    return step(run)
+
+
+@cache
+def product(rows: int, vectors: int) -> int:
+    """Address of the fully connected layer for tiles of M = rows by R = vectors of samples."""
+    shape = tile(rows, vectors)
+
+    def run(row, first, last, part, parts, workspace):
+        _run_product(shape, row, first, last, part, parts, workspace)
+
+    return step(run)
+
+
+@cache
+def single() -> int:
+    """Address of the fully connected layer, sample by sample."""
+
+    def run(row, first, last, part, parts, workspace):
+        numbers = integers(row, ROW)
+        f, g = read_frame(numbers), read_product(numbers)
+        values, offsets = floats(f.values, f.entries), offsets_at(f.offsets, f.entries)
+        rows, bias = integers(f.rows, f.row_count), floats(f.bias, f.bias_size)
+        for n in range(first, last):
+            x = _sample(f.x, f.x_size, f.x_local, n, first, workspace)
+            y = _sample(f.y, f.y_size, f.y_local, n, first, workspace)
+            multiply_single(g, x, values, offsets, rows, bias, y, part, parts)
+
+    return step(run)
+
+
+@cache
+def max_pool() -> int:
+    """Address of max pooling."""
+
+    def run(row, first, last, part, parts, workspace):
+        numbers = integers(row, ROW)
+        f, g = read_frame(numbers), read_pooling(numbers)
+        begin, end = part * g.channels // parts, (part + 1) * g.channels // parts
+        for n in range(first, last):
+            x = _sample(f.x, f.x_size, f.x_local, n, first, workspace).reshape((g.channels, g.height, g.width))
+            y = _sample(f.y, f.y_size, f.y_local, n, first, workspace).reshape((g.channels, g.out_height, g.out_width))
+            if g.window_y == g.window_x == g.stride_y == g.stride_x == 2 and g.pad_y == g.pad_x == 0:
+                _max_forward_2x2(begin, end, x, y)
+            else:
+                _max_forward(begin, end, x, g.window_y, g.window_x, g.stride_y, g.stride_x, g.pad_y, g.pad_x, y)
+
+    return step(run)
+
+
+@cache
+def average_pool() -> int:
+    """Address of average pooling."""
+
+    def run(row, first, last, part, parts, workspace):
+        numbers = integers(row, ROW)
+        f, g = read_frame(numbers), read_pooling(numbers)
+        begin, end = part * g.channels // parts, (part + 1) * g.channels // parts
+        for n in range(first, last):
+            x = _sample(f.x, f.x_size, f.x_local, n, first, workspace).reshape((g.channels, g.height, g.width))
+            y = _sample(f.y, f.y_size, f.y_local, n, first, workspace).reshape((g.channels, g.out_height, g.out_width))
+            _average_forward(begin, end, x, g.window_y, g.window_x, g.stride_y, g.stride_x, g.pad_y, g.pad_x, y)
+
+    return step(run)
+
+
+@cache
+def scale() -> int:
+    """Address of y = values[c] x + bias[c] per channel, then max(y, 0) where asked: what could not be folded."""
+
+    def run(row, first, last, part, parts, workspace):
+        numbers = integers(row, ROW)
+        f, g = read_frame(numbers), read_scaling(numbers)
+        values, bias = floats(f.values, f.entries), floats(f.bias, f.bias_size)
+        for n in range(first, last):
+            x = _sample(f.x, f.x_size, f.x_local, n, first, workspace)
+            y = _sample(f.y, f.y_size, f.y_local, n, first, workspace)
+            for c in range(part * g.channels // parts, (part + 1) * g.channels // parts):
+                for p in range(c * g.plane, (c + 1) * g.plane):
+                    total = values[c] * x[p] + bias[c]
+                    y[p] = x.dtype.type(0) if g.relu and total < 0 else total
+
+    return step(run)

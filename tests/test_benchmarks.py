@@ -1,0 +1,222 @@
+"""The benchmark of `benchmarks/run.py`: a quick run as a whole, its tables by hand, its workloads and references."""
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pytest
+
+import sparsenet as sn
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+sys.path.insert(0, str(FOLDER))
+
+import tables  # noqa: E402
+import worker  # noqa: E402
+import workloads  # noqa: E402
+from peers import ENGINES, Program  # noqa: E402
+
+
+def timed(engine, role, sparsity, microseconds):
+    return {"engine": engine, "role": role, "sparsity": sparsity, "median_us": microseconds}
+
+
+def make_case(name, group, results):
+    case = {"name": name, "group": group, "batch": 1, "sparsities": [0.5, 0.9], "results": results}
+    return case | tables.summarize(results)
+
+
+RESULTS = [
+    timed("sparsenet", "ours", 0.5, 200.0),
+    timed("sparsenet", "ours", 0.9, 50.0),
+    timed("sparsenet-dense", "our dense", 0.9, 150.0),
+    timed("slow", "dense peer", 0.9, 300.0),
+    timed("fast", "dense peer", 0.9, 100.0),
+    {"engine": "wrong", "role": "dense peer", "sparsity": 0.9, "failed": "ValueError: outputs differ"},
+    timed("scipy", "sparse peer", 0.9, 1234.0),
+    timed("scipy-product", "sparse product", 0.9, 20.0),
+]
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """(JSON, output) of a quick run."""
+    path = tmp_path_factory.mktemp("quick") / "result.json"
+    command = [sys.executable, str(FOLDER / "run.py"), "--quick", "--out", str(path)]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return json.loads(path.read_text()), run.stdout
+
+
+def test_a_quick_run_says_what_ran_and_where(quick):
+    result, output = quick
+    assert {"date", "environment", "allocator", "load_average", "load_average_end", "means"} <= set(result)
+    assert {"processor", "cores", "flags", "numpy", "torch", "openvino"} <= set(result["environment"])
+    assert (result["threads"], result["rounds"]) == (1, 2)
+    for name in ("sparsenet", "sparsenet-dense", "scipy", "scipy-product"):
+        assert result["engines"][name]["skipped"] is None
+        assert result["engines"][name]["idle_cpu_s"] < 0.5 * result["engines"][name]["idle_s"]
+    skipped = [name for name, engine in result["engines"].items() if engine["skipped"]]
+    assert all(f"{name} skipped: " in output for name in skipped)
+    assert "failed" not in output
+
+
+def test_the_figures_of_a_quick_run_hang_together(quick):
+    cases = quick[0]["cases"]
+    assert [case["name"] for case in cases] == ["8->16 3x3 @8", "64->32"]
+    for case in cases:
+        for each in case["results"]:
+            assert each["error"] <= 1e-4
+            assert len(each["bursts_us"]) == 2
+            assert each["median_us"] == pytest.approx(median(each["bursts_us"]), abs=1e-3)
+            assert each["min_us"] <= each["low_us"] <= each["median_us"] <= each["high_us"] <= each["max_us"]
+        ours = {each["sparsity"]: each["median_us"] for each in case["results"] if each["engine"] == "sparsenet"}
+        assert set(ours) == {0.0, 0.9}
+        for row in case["speedups"]:
+            assert row["over_best_dense"] == pytest.approx(case["baseline"]["median_us"] / ours[row["sparsity"]])
+
+
+def test_the_best_dense_peer_is_the_baseline():
+    summary = tables.summarize(RESULTS)
+    assert summary["baseline"] == {"engine": "fast", "median_us": 100.0}
+    assert [row["over_best_dense"] for row in summary["speedups"]] == [0.5, 2.0]
+    assert [row["over_own_dense"] for row in summary["speedups"]] == [0.75, 3.0]
+
+
+def test_without_peers_our_own_dense_form_is_the_baseline():
+    summary = tables.summarize([each for each in RESULTS if each["role"] != "dense peer"])
+    assert summary["baseline"] == {"engine": "sparsenet-dense", "median_us": 150.0}
+    assert [row["over_best_dense"] for row in summary["speedups"]] == [0.75, 3.0]
+
+
+def test_means_are_geometric_per_group_and_sparsity():
+    faster = [timed("sparsenet", "ours", 0.9, 12.5), timed("fast", "dense peer", 0.9, 100.0)]
+    rows = tables.means([make_case("a", "conv", RESULTS), make_case("b", "conv", faster)])
+    assert [(row["group"], row["sparsity"], row["cases"]) for row in rows] == [("conv", 0.5, 1), ("conv", 0.9, 2)]
+    assert rows[0]["over_best_dense"] == pytest.approx(0.5)
+    assert rows[1]["over_best_dense"] == pytest.approx(4.0)  # the root of 2 * 8
+    assert (rows[1]["lowest"], rows[1]["highest"]) == (2.0, 8.0)
+    assert rows[1]["theory"] == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize(
+    ("speedups", "expected"),
+    [((0.5, 0.9, 2.0), 0.9), ((1.0, 1.5, 2.0), 0.5), ((1.5, 0.9, 2.0), 0.9), ((1.5, 2.0, 0.9), None), ((), None)],
+)
+def test_faster_from_needs_every_higher_sparsity(speedups, expected):
+    rows = [{"sparsity": s, "over_best_dense": each} for s, each in zip((0.5, 0.8, 0.9), speedups, strict=False)]
+    assert tables.faster_from(rows) == expected
+
+
+def test_tables_show_losses_and_failures():
+    environment = {"processor": "an abacus"}
+    engines = {"fast": {"skipped": None, "idle_s": 10.0, "idle_cpu_s": 2.5}, "absent": {"skipped": "No module"}}
+    case = make_case("64->64", "conv", RESULTS)
+    text = tables.report({"cases": [case], "engines": engines, "threads": 2, "environment": environment})
+    assert "## 2 threads, an abacus" in text
+    assert "| 64->64 | 1 | fast | 100 | 150 | 200 (0.50) | 50 (2.00) | 90 % | scipy 1,234 |" in text
+    assert "| conv | 90 % | 1 | 10.0 | 2.00 | 2.00 | 2.00 | 3.00 |" in text
+    assert "- fast used 25 % of a CPU while it should be idle" in text
+    assert "- absent skipped: No module" in text
+    assert "- 64->64, batch 1: wrong at 90 % failed: ValueError: outputs differ" in text
+
+
+def test_the_plot_is_a_png(tmp_path):
+    pytest.importorskip("matplotlib")
+    result = {"cases": [make_case("64->64", "conv", RESULTS)], "threads": 1, "environment": {"processor": ""}}
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    command = [sys.executable, str(FOLDER / "run.py"), "--plot", str(tmp_path / "result.json"), str(tmp_path / "a.png")]
+    subprocess.run(command, check=True)
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("block", "removed"), [(1, 389), (2, 194), (4, 97)])  # of 432, 216, 108
+def test_masks_have_exact_counts_and_share_columns_in_blocks(block, removed):
+    network = workloads.conv_layer(6, 8, 3, 1)
+    mask = workloads.random_masks(network, 0.9, block)["conv"]
+    blocks = mask.reshape(8 // block, block, 6, 3, 3)
+    assert (blocks == blocks[:, :1]).all()
+    assert (~blocks[:, 0]).sum() == removed
+
+
+def test_every_case_is_fixed_and_named_once():
+    cases = workloads.all_cases()
+    assert len({(case.group, case.name, case.batch) for case in cases}) == len(cases)
+    first, second = (workloads.quick_cases()[0] for _ in range(2))
+    np.testing.assert_array_equal(first.inputs(), second.inputs())
+    weights = [case.network(0.9).weights()["conv"].value for case in (first, second)]
+    np.testing.assert_array_equal(*weights)
+    assert np.count_nonzero(weights[0]) == 8 * 16 * 9 - round(0.9 * 8 * 16 * 9)
+
+
+def small_network():
+    """Every kind of layer that the networks have, with a stride, uneven padding and overlapping windows."""
+    rng = np.random.default_rng(5)
+    layers = {
+        "conv": sn.Conv2d(3, 8, (5, 3), (2, 1), (2, 0), seed=rng),
+        "relu": sn.ReLU(),
+        "pool": sn.MaxPool2d(3, 2),
+        "flatten": sn.Flatten(),
+        "fc1": sn.Linear(8 * 2 * 4, 12, seed=rng),
+        "relu1": sn.ReLU(),
+        "fc2": sn.Linear(12, 4, seed=rng),
+    }
+    network = sn.chain(layers)
+    for layer in network.weighted().values():
+        layer.bias.value[:] = rng.standard_normal(layer.bias.value.shape)
+    network.apply_masks(workloads.random_masks(network, 0.5, 1))
+    return network, rng.standard_normal((3, 3, 11, 12)).astype(np.float32)
+
+
+def test_the_reference_is_the_network_in_float64():
+    network, x = small_network()
+    expected = network.astype(np.float64)(x.astype(np.float64))
+    np.testing.assert_allclose(workloads.reference_output(network, x), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_every_engine_that_is_installed_agrees_with_the_reference(tmp_path):
+    network, x = small_network()
+    path = tmp_path / "workload.pickle"
+    path.write_bytes(pickle.dumps((network, x, workloads.reference_output(network, x))))
+    engines = [name for name, engine in ENGINES.items() if engine.takes(network)]
+    workers = {name: worker.Worker(name, 1, tmp_path) for name in engines}
+    for name, process in workers.items():
+        if not process.skipped:
+            answer = process.ask(do="prepare", program="a", workload=str(path))
+            assert "failed" not in answer, (name, answer)
+            assert process.ask(do="burst", program="a")["median_us"] > 0
+        process.close()
+
+
+def test_a_wrong_output_is_not_timed():
+    network, x = small_network()
+    reference = workloads.reference_output(network, x)
+
+    def check(y):
+        return worker.first_call(lambda network, x: Program(lambda: y), network, x, reference)
+
+    assert check(reference.astype(np.float32))[1]["error"] < 1e-6
+    for wrong in (reference + 0.01 * reference.max(), reference * np.nan):
+        with pytest.raises(ValueError, match="differ from the reference"):
+            check(wrong)
+    with pytest.raises(ValueError, match="outputs of shape"):
+        check(reference[:1])
+
+
+def test_a_dead_process_is_a_failure_not_a_hang(tmp_path):
+    scipy = worker.Worker("scipy", 1, tmp_path)
+    assert scipy.skipped is None
+    assert "KeyError" in scipy.ask(do="burst", program="unknown")["failed"]
+    scipy.process.kill()
+    assert "ended" in scipy.ask(do="burst", program="unknown")["failed"]
+    scipy.close()
+
+
+def test_an_engine_that_does_not_load_is_skipped(tmp_path):
+    unknown = worker.Worker("no such engine", 1, tmp_path)
+    assert "KeyError" in unknown.skipped
+    unknown.close()
