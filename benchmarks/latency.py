@@ -39,7 +39,7 @@ def main():
         x = np.random.default_rng(0).random((batch, 1, 28, 28), np.float32)
         plans = {}
         for name, (file, form) in FORMS.items():
-            network = sn.load_network(HERE / "networks" / f"{file}-0.npz")
+            network = sn.load_network(HERE / "networks" / f"{file}-0.sparsenet")
             plans[name] = sn.compile(network, (1, 28, 28), batch=batch, threads=options.threads, form=form)
         latency = measure({name: partial(plan, x) for name, plan in plans.items()}, options.seconds)
         for name, each in latency.items():

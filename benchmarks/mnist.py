@@ -88,7 +88,7 @@ def run_targets(data, seed, threads):
     NETWORKS.mkdir(exist_ok=True)
     dense = train_dense(data, seed, threads)
     rows = {"dense": measure(dense, data, threads)}
-    sn.save_network(NETWORKS / f"dense-{seed}.npz", dense)
+    sn.save_network(NETWORKS / f"dense-{seed}.sparsenet", dense)
     print(rows, flush=True)
 
     net, before = dense.copy(), 0.0
@@ -97,7 +97,7 @@ def run_targets(data, seed, threads):
         prune(net, data, "proportional", schedule, retrainer(data, seed, threads, epochs=2), threads)
         before = sparsity
         rows[f"proportional {sparsity}"] = measure(net, data, threads)
-        sn.save_network(NETWORKS / f"proportional-{sparsity}-{seed}.npz", net)
+        sn.save_network(NETWORKS / f"proportional-{sparsity}-{seed}.sparsenet", net)
         print(rows, flush=True)
 
     net = dense.copy()
@@ -105,7 +105,7 @@ def run_targets(data, seed, threads):
     compact = sn.remove_pruned_structures(net)
     retrainer(data, seed, threads, epochs=4)(compact)
     rows["channelwise 0.5"] = measure(compact, data, threads) | {"parameters": count(compact), "of": count(dense)}
-    sn.save_network(NETWORKS / f"channelwise-0.5-{seed}.npz", compact)
+    sn.save_network(NETWORKS / f"channelwise-0.5-{seed}.sparsenet", compact)
 
     net = dense.copy()
     sn.prune(net, sn.score(net, sn.scores.l1), sn.strategies.max_threshold, 0.2)

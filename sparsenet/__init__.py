@@ -21,6 +21,7 @@ _HOMES = {
     "pruning.surgery": ("remove_pruned_structures",),
     "engine.plan": ("Plan", "compile"),
     "data.datasets": ("Dataset", "load_dataset"),
+    "lab.calibration": ("LayerShape", "calibrate"),
     "lab.costs": ("cost_report",),
     "kernels.threads": ("threads",),
 }

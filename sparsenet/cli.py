@@ -12,6 +12,7 @@ CRITERIA = ("l1", "l2", "sensitivity", "taylor", "random")
 STRATEGIES = ("layerwise", "channelwise", "proportional", "max_threshold")
 SCHEDULES = ("one-shot", "linear", "cubic", "geometric")
 STRENGTHS = {"channelwise": 0.5, "max_threshold": 0.2}  # the others: 0.95
+FOLDER = "sparsenet-out"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -25,7 +26,8 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Help that names each default, where there is one."""
 
     def _get_help_string(self, action):
-        return action.help if action.default is None else super()._get_help_string(action)
+        silent = action.default is None or action.default is False
+        return action.help if silent else super()._get_help_string(action)
 
 
 def _fraction(text: str) -> float:
@@ -53,6 +55,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="sparsenet", description="Sparsity-based pruning of neural networks, and the speed it gives.")
     parser.add_argument("--version", action="version", version=f"sparsenet {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    _add_run(commands)
+    _add_bench(commands)
+    return parser
+
+
+def _add_run(commands: argparse._SubParsersAction) -> None:
     run = commands.add_parser(
         "run",
         help="train, prune round by round, retrain, compile and measure a network",
@@ -81,8 +89,22 @@ def build_parser() -> argparse.ArgumentParser:
     add("--retrain-epochs", type=_count(0), metavar="N", default=4, help="epochs of retraining in each round")
     add("--threads", type=_count(1), metavar="N", default=1, help="threads, in training and in measuring")
     add("--seed", type=_count(0), metavar="N", default=0, help="settles everything that is random")
-    add("--out", metavar="FOLDER", default="sparsenet-out", help="folder for summary, networks and plot")
-    return parser
+    add("--out", metavar="FOLDER", default=FOLDER, help="folder for summary, networks and plot")
+
+
+def _add_bench(commands: argparse._SubParsersAction) -> None:
+    bench = commands.add_parser(
+        "bench",
+        help="measure from which sparsity on the sparse form of a layer is the faster one, here",
+        description="Measure layers in their dense and sparse forms, and find the sparsity from which on the sparse "
+        "one is faster on this machine.",
+        formatter_class=_Help,
+    )
+    add = bench.add_argument
+    add("--batch", type=_count(1), metavar="N", default=1, help="samples in a batch")
+    add("--threads", type=_count(1), metavar="N", default=1, help="threads of the kernels")
+    add("--quick", action="store_true", help="two small layers, few sparsities, a few seconds")
+    add("--out", metavar="FOLDER", default=FOLDER, help="folder for calibration.json and calibration.png")
 
 
 class _Terminal:
@@ -118,11 +140,21 @@ def _run(options: argparse.Namespace) -> None:
     terminal.line(f"\nsummary, networks and plot: {folder}")
 
 
+def _bench(options: argparse.Namespace) -> None:
+    from .lab.calibration import run_calibration
+    from .lab.experiment import Narrator
+
+    terminal = _Terminal()
+    narrator = Narrator(line=terminal.line, progress=terminal.progress)
+    run_calibration(options.out, batch=options.batch, threads=options.threads, quick=options.quick, narrator=narrator)
+    terminal.line(f"\ncalibration and plot: {options.out}")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit status is 0, 2 for what the user can mend, 130 after Ctrl-C."""
     options = build_parser().parse_args(arguments)
     try:
-        _run(options)
+        (_bench if options.command == "bench" else _run)(options)
     except KeyboardInterrupt:
         print("\nsparsenet: interrupted; files written so far are whole", file=sys.stderr)
         return 130

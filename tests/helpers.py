@@ -52,8 +52,19 @@ def away_from_ties(rng, shape):
     return values.reshape(shape)
 
 
-def random_cnn(seed, *, batch_norm, weight_norm=False, pool=True):
-    """A small random network on 2 x 9 x 8 images: two convolutions, two linear layers; no bias or statistic is 0."""
+def dilate(weight, dilation):
+    """The same convolution with zeros between the taps instead of a dilation."""
+    spread = [(k - 1) * d + 1 for k, d in zip(weight.shape[2:], dilation, strict=True)]
+    wide = np.zeros((*weight.shape[:2], *spread), weight.dtype)
+    wide[:, :, :: dilation[0], :: dilation[1]] = weight
+    return wide
+
+
+def random_cnn(seed, *, batch_norm, weight_norm=False, pool=True, depthwise=False):
+    """A small random network on 2 x 9 x 8 images: two convolutions, two linear layers; no bias or statistic is 0.
+
+    With `depthwise` a dilated depthwise convolution, which keeps the size, stands between the convolutions.
+    """
     rng = np.random.default_rng(seed)
     wrap = sn.WeightNorm if weight_norm else lambda layer: layer
     channels = [2, int(rng.integers(3, 8)), int(rng.integers(3, 8))]
@@ -70,6 +81,11 @@ def random_cnn(seed, *, batch_norm, weight_norm=False, pool=True):
         if pool and number == 1 and min(size) > 5:
             layers["pool"] = sn.MaxPool2d(2)
             size = tuple(n // 2 for n in size)
+        if depthwise and number == 1:
+            spread, count = int(rng.integers(1, 3)), channels[1]
+            layers["depthwise"] = wrap(sn.Conv2d(count, count, 3, 1, spread, spread, groups=count, seed=rng))
+            layers |= {"norm between": sn.BatchNorm(count)} if batch_norm else {}
+            layers["relu between"] = sn.ReLU()
     hidden = int(rng.integers(4, 9))
     layers |= {
         "flatten": sn.Flatten(),

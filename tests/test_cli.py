@@ -55,7 +55,7 @@ def test_the_whole_run(tmp_path, capsys, digits):
     assert [r["round"] for r in summary["rounds"]] == [1, 2]
     assert summary["environment"]["numpy"] == np.__version__
 
-    networks = {name: sn.load_network(out / f"{name}.npz") for name in ("dense", "pruned", "compacted")}
+    networks = {name: sn.load_network(out / f"{name}.sparsenet") for name in ("dense", "pruned", "compacted")}
     assert networks["dense"].sparsity() == 0
     assert networks["pruned"].sparsity() == summary["sparsity_achieved"]
     assert sn.evaluate(networks["dense"], digits.test).accuracy == summary["accuracy_dense"]
@@ -63,13 +63,13 @@ def test_the_whole_run(tmp_path, capsys, digits):
     np.testing.assert_allclose(
         networks["compacted"](digits.test.x), networks["pruned"](digits.test.x), rtol=1e-3, atol=1e-4
     )
-    assert (out / "dense.npz").stat().st_size == summary["bytes_dense"]
-    assert (out / "pruned.npz").stat().st_size == summary["bytes_sparse"] < 0.3 * summary["bytes_dense"]
+    assert (out / "dense.sparsenet").stat().st_size == summary["bytes_dense"]
+    assert (out / "pruned.sparsenet").stat().st_size == summary["bytes_sparse"] < 0.3 * summary["bytes_dense"]
     assert {p.name for p in out.iterdir()} <= {
         "summary.json",
-        "dense.npz",
-        "pruned.npz",
-        "compacted.npz",
+        "dense.sparsenet",
+        "pruned.sparsenet",
+        "compacted.sparsenet",
         "accuracy.png",
     }
 
@@ -87,7 +87,7 @@ def test_other_models_criteria_strategies_schedules(tmp_path, capsys, strategy):
 def test_the_same_seed_gives_the_same_networks(tmp_path):
     for name in ("a", "b"):
         assert cli.main(["run", *QUICK, "--model", "lenet_300_100", "--seed", "5", "--out", str(tmp_path / name)]) == 0
-    for network in ("dense.npz", "pruned.npz", "compacted.npz"):
+    for network in ("dense.sparsenet", "pruned.sparsenet", "compacted.sparsenet"):
         assert (tmp_path / "a" / network).read_bytes() == (tmp_path / "b" / network).read_bytes()
 
 
@@ -104,6 +104,10 @@ def test_the_same_seed_gives_the_same_networks(tmp_path):
         (["run", "--criterion", "luck"], "--criterion: invalid choice: 'luck'"),
         (["run", "--dataset", "cifar"], "--dataset: invalid choice"),
         (["run", "--nonsense"], "unrecognized arguments: --nonsense"),
+        (["bench", "--batch", "0"], "--batch: must be at least 1, not 0"),
+        (["bench", "--threads", "many"], "--threads: invalid"),
+        (["bench", "--quick", "slow"], "unrecognized arguments: slow"),
+        (["bench", "--out", "/proc/nowhere"], "cannot be written"),
         (["run", "--dataset", "mnist", "--data", "/nowhere"], "data folder '/nowhere' does not exist"),
     ],
 )
@@ -137,6 +141,7 @@ def test_help_is_quick_and_both_programs_are_one():
     seconds = time.perf_counter() - start
     assert result.returncode == 0
     assert "train, prune round by round" in result.stdout
+    assert "measure from which sparsity on" in result.stdout
     assert seconds < 30  # a limit against importing everything on a busy machine, not a measurement
     assert command("--version").stdout.strip() == f"sparsenet {sn.__version__}"
 
@@ -159,12 +164,56 @@ def test_an_interrupt_leaves_whole_files_only(tmp_path):
         text=True,
     )
     deadline = time.monotonic() + 120
-    while not (tmp_path / "dense.npz").exists() and time.monotonic() < deadline:
+    while not (tmp_path / "dense.sparsenet").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted" in error
     assert "Traceback" not in error
-    assert [path.name for path in tmp_path.iterdir()] == ["dense.npz"]
-    sn.load_network(tmp_path / "dense.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["dense.sparsenet"]
+    sn.load_network(tmp_path / "dense.sparsenet")
+
+
+def test_a_quick_calibration(tmp_path, capsys):
+    out = tmp_path / "deep" / "out"
+    assert cli.main(["bench", "--quick", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    content = json.loads((out / "calibration.json").read_text())
+    assert {path.name for path in out.iterdir()} <= {"calibration.json", "calibration.png"}
+    assert (content["batch"], content["threads"]) == (1, 1)
+    assert content["environment"]["numpy"] == np.__version__
+    assert list(content["layers"]) == ["16->32 3x3 @14", "1568->128"]
+    for name, layer in content["layers"].items():
+        assert printed.count(f"{name}: ") == 1
+        assert printed.count(f"\n{name} ") == 1
+        dense = layer["dense_latency"]["median_us"]
+        assert [point["sparsity"] for point in layer["points"]] == content["sparsities"]
+        for point in layer["points"]:
+            assert point["measured_speedup"] == dense / point["latency"]["median_us"] > 0
+            assert point["theoretical_speedup"] == pytest.approx(1 / (1 - point["sparsity"]))
+        times = [point["latency"]["median_us"] for point in layer["points"]]
+        assert (layer["break_even"] is None) == (times[-1] >= dense)
+        assert layer["break_even"] is None or 0 <= layer["break_even"] < content["sparsities"][-1]
+    assert "batch of 1, 1 thread" in printed
+    assert "\ntheory " in printed
+    assert str(out) in printed
+
+
+def test_an_interrupted_calibration_leaves_whole_files_only(tmp_path, capsys, monkeypatch):
+    from sparsenet.lab import calibration
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    for stage in ("calibrate", "plot_calibration", "write_json"):
+        with monkeypatch.context() as patch:
+            if stage != "calibrate":
+                shape = calibration.LayerShape(4, 4)
+                patch.setattr(calibration, "QUICK", {"shapes": (shape,), "sparsities": (0.5,), "seconds": 0.01})
+            patch.setattr(calibration, "_measure_layer" if stage == "calibrate" else stage, interrupt)
+            assert cli.main(["bench", "--quick", "--out", str(tmp_path / stage)]) == 130
+        assert "interrupted; files written so far are whole" in capsys.readouterr().err
+    files = {stage: [path.name for path in (tmp_path / stage).iterdir()] for stage in ("calibrate", "plot_calibration")}
+    assert files == {"calibrate": [], "plot_calibration": []}
+    assert {path.name for path in (tmp_path / "write_json").iterdir()} <= {"calibration.png"}

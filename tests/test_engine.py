@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 import sparsenet as sn
 from sparsenet.engine.formats import im2col, scipy_conv2d, scipy_linear, to_csr
+from sparsenet.engine.tuning import candidates, runnable
+from sparsenet.engine.weights import FrozenWeights
 from sparsenet.kernels import conv, csr, linear, reference
 
 FORMS = ("auto", "dense", "csr", "scipy")
@@ -20,22 +22,26 @@ FORMS = ("auto", "dense", "csr", "scipy")
     kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)),
     stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    dilation=st.sampled_from([(1, 1), (1, 1), (2, 1), (2, 3)]),
+    groups=st.sampled_from([1, 1, 2, 4]),
     density=st.sampled_from([0.0, 0.05, 0.5, 1.0]),
     relu=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_csr_convolution(size, kernel, stride, padding, density, relu, seed):
-    if any(n + 2 * p < k for n, p, k in zip(size, padding, kernel, strict=True)):
+def test_csr_convolution(size, kernel, stride, padding, dilation, groups, density, relu, seed):
+    window = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    if any(n + 2 * p < k for n, p, k in zip(size, padding, window, strict=True)):
         return
     rng = np.random.default_rng(seed)
-    x, weight = rng.standard_normal((3, 2, *size)), rng.standard_normal((4, 2, *kernel))
+    x, weight = rng.standard_normal((3, 4, *size)), rng.standard_normal((4, 4 // groups, *kernel))
     bias, mask = rng.standard_normal(4), rng.random(weight.shape) < density
     weight *= mask
-    expected = reference.conv2d(x, weight, bias, stride, padding)
-    matrix = to_csr(weight, mask)
-    np.testing.assert_allclose(scipy_conv2d(x, matrix, bias, kernel, stride, padding), expected, rtol=1e-9, atol=1e-12)
-    y = np.empty_like(expected)
-    csr.csr_conv2d(x, (matrix.data, matrix.indices, matrix.indptr), bias, kernel, stride, padding, y, relu=relu)
+    expected = reference.conv2d(x, weight, bias, stride, padding, dilation, groups)
+    matrix = to_csr(weight, mask, groups)
+    product = scipy_conv2d(x, matrix, bias, kernel, stride, padding, dilation)
+    np.testing.assert_allclose(product, expected, rtol=1e-9, atol=1e-12)
+    y, arrays = np.empty_like(expected), (matrix.data, matrix.indices, matrix.indptr)
+    csr.csr_conv2d(x, arrays, bias, kernel, stride, padding, y, dilation=dilation, relu=relu)
     np.testing.assert_allclose(y, np.maximum(expected, 0) if relu else expected, rtol=1e-9, atol=1e-12)
 
 
@@ -62,22 +68,25 @@ def test_the_pattern_is_the_mask_not_the_values():
     assert matrix.indices.tolist() == [0, 1, 0]
     assert matrix.indptr.tolist() == [0, 2, 3]
     assert to_csr(weight).nnz == 6
+    assert to_csr(weight, mask, groups=2).toarray().tolist() == [[0, 2, 0, 0, 0, 0], [0, 0, 0, 3, 0, 0]]
 
 
 def test_columns_by_hand():
     x = np.arange(1.0, 10).reshape(1, 1, 3, 3)
     assert im2col(x, (2, 2), (1, 1), (0, 0)).tolist() == [[1, 2, 4, 5], [2, 3, 5, 6], [4, 5, 7, 8], [5, 6, 8, 9]]
+    assert im2col(x, (2, 2), (1, 1), (0, 0), (2, 1)).tolist() == [[1, 2], [2, 3], [7, 8], [8, 9]]
 
 
 @given(
     seed=st.integers(0, 500),
     batch_norm=st.booleans(),
     weight_norm=st.booleans(),
+    depthwise=st.booleans(),
     strategy=st.sampled_from(["layerwise", "proportional", "channelwise"]),
     sparsity=st.sampled_from([0.0, 0.5, 0.9]),
 )
-def test_masked_compacted_compiled_are_one_function(seed, batch_norm, weight_norm, strategy, sparsity):
-    network = random_cnn(seed, batch_norm=batch_norm, weight_norm=weight_norm)
+def test_masked_compacted_compiled_are_one_function(seed, batch_norm, weight_norm, depthwise, strategy, sparsity):
+    network = random_cnn(seed, batch_norm=batch_norm, weight_norm=weight_norm, depthwise=depthwise)
     sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.STRATEGIES[strategy], sparsity)
     x = np.random.default_rng(seed).standard_normal((5, *IMAGE)).astype(np.float32)
     expected = network.astype(np.float64)(x.astype(np.float64))
@@ -116,6 +125,51 @@ def test_other_layers_and_orders(rng, form):
     np.testing.assert_allclose(sn.compile(top, IMAGE, form=form)(x), top(x), rtol=1e-4, atol=1e-5)
     nothing = sn.chain({"flatten": sn.Flatten(), "drop": sn.Dropout(0.1)})
     np.testing.assert_array_equal(sn.compile(nothing, IMAGE, form=form)(x), nothing(x))
+
+
+@pytest.mark.parametrize("form", [*FORMS, "blas", "loops"])
+@pytest.mark.parametrize("sparsity", [0.0, 0.5])
+def test_dilated_and_grouped_layers(rng, form, sparsity):
+    network = sn.chain(
+        {
+            "dilated": sn.Conv2d(2, 6, 3, padding=(1, 2), dilation=(1, 2), seed=rng),
+            "relu": sn.ReLU(),
+            "groups": sn.Conv2d(6, 8, (3, 2), groups=2, seed=rng),
+            "norm": sn.BatchNorm(8),
+            "depthwise": sn.Conv2d(8, 8, 3, 2, 2, (2, 1), groups=8, seed=rng),
+            "relu2": sn.ReLU(),
+            "three of each": sn.Conv2d(8, 24, 2, groups=8, seed=rng),
+            "flatten": sn.Flatten(),
+        }
+    )
+    for parameter in network.parameters().values():
+        parameter.value += rng.uniform(-0.2, 0.2, parameter.value.shape).astype(np.float32)
+    sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.layerwise, sparsity)
+    x = rng.standard_normal((5, *IMAGE)).astype(np.float32)
+    expected = network.astype(np.float64)(x.astype(np.float64))
+    for batch in (1, 4):
+        plan = sn.compile(network, IMAGE, batch=batch, form=form)
+        np.testing.assert_allclose(plan(x), expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("outputs", "groups", "blocks"),
+    [(6, 1, {"bsr 2x1", "bsr 4x1"}), (8, 2, {"bsr 2x1", "bsr 4x1"}), (12, 2, {"bsr 2x1"}), (6, 6, set())],
+)
+def test_no_block_of_rows_reaches_over_two_groups(rng, outputs, groups, blocks):
+    layer = sn.Conv2d(6, outputs, 3, padding=2, dilation=2, groups=groups, seed=rng)
+    mask = np.ones(layer.weight.value.shape, bool)
+    mask[:, :, 1] = False  # the same in all rows, so that any block would do
+    layer.set_mask(mask)
+    x = rng.standard_normal((3, 6, 9, 20)).astype(np.float32)
+    frozen = FrozenWeights(layer.weight.value, mask, rng.standard_normal(outputs).astype(np.float32))
+    layer.bias.value = frozen.bias
+    found = candidates("auto", layer, frozen, False, x.shape[1:], len(x))
+    assert set(found) == {"csr", "dense", "blas"} | blocks
+    for name, build in found.items():
+        y = np.full((3, outputs, 9, 20), np.nan, np.float32)
+        runnable(build(), len(x), 1)(x, y)
+        np.testing.assert_allclose(y, layer.forward(x), rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 def test_a_plan_takes_any_number_of_samples_and_owns_its_results(rng, trained):

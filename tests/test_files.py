@@ -53,8 +53,8 @@ def test_round_trip(rng, tmp_path, dtype, weight_norm, sparsity):
         sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.layerwise, sparsity)
         network["fc2"].bias.value[0] = 0.0
     network = network.astype(dtype)
-    sn.save_network(tmp_path / "net.npz", network)
-    again = sn.load_network(tmp_path / "net.npz")
+    sn.save_network(tmp_path / "net.sparsenet", network)
+    again = sn.load_network(tmp_path / "net.sparsenet")
     assert_same(network, again)
     x = rng.standard_normal((2, 2, 9, 8)).astype(dtype)
     assert np.array_equal(network(x), again(x))
@@ -66,6 +66,7 @@ def test_all_layers_and_the_state_survive(rng, tmp_path):
     network = sn.chain(
         {
             "conv": sn.Conv2d(1, 2, (3, 2), stride=(1, 2), padding=(0, 1)),
+            "groups": sn.Conv2d(2, 2, 3, padding=(1, 2), dilation=(1, 2), groups=2),
             "max": sn.MaxPool2d((2, 1), 1),
             "avg": sn.AvgPool2d(2, 1, 1),
             "drop": sn.Dropout(0.25),
@@ -76,8 +77,8 @@ def test_all_layers_and_the_state_survive(rng, tmp_path):
     )
     data = rng.standard_normal((8, 1, 6, 6)).astype(np.float32), rng.integers(0, 3, 8)
     sn.fit(network, data, epochs=1, optimizer=sn.Adam())
-    sn.save_network(tmp_path / "net.npz", network, state=True)
-    again = sn.load_network(tmp_path / "net.npz")
+    sn.save_network(tmp_path / "net.sparsenet", network, state=True)
+    again = sn.load_network(tmp_path / "net.sparsenet")
     assert_same(network, again)
     for name, parameter in network.parameters().items():
         state = again.parameters()[name].state
@@ -89,8 +90,8 @@ def test_a_kept_weight_of_zero_stays_kept(tmp_path):
     network = sn.chain({"fc": sn.Linear(3, 2)})
     network.apply_masks({"fc": np.array([[True, False, True], [True, True, False]])})
     network["fc"].weight.value[0, 0] = 0.0
-    sn.save_network(tmp_path / "net.npz", network)
-    assert sn.load_network(tmp_path / "net.npz").masks()["fc"].tolist() == [[True, False, True], [True, True, False]]
+    sn.save_network(tmp_path / "net.sparsenet", network)
+    assert sn.load_network(tmp_path / "net.sparsenet").masks()["fc"].tolist() == [[True, False, True], [True, True, False]]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -100,8 +101,8 @@ def test_any_mask_survives_whatever_it_keeps(rng, tmp_path, dtype, density):
     for parameter in network.parameters().values():
         parameter.value[...] = rng.choice([0.0, -0.0, 1.5, -1e-40, np.nan, np.inf, -np.inf], parameter.value.shape)
         parameter.set_mask(rng.random(parameter.value.shape) < density)
-    sn.save_network(tmp_path / "net.npz", network)
-    assert_same(network, sn.load_network(tmp_path / "net.npz"))
+    sn.save_network(tmp_path / "net.sparsenet", network)
+    assert_same(network, sn.load_network(tmp_path / "net.sparsenet"))
 
 
 @pytest.mark.parametrize("optimizer", [sn.SGD(momentum=0.9), sn.Adam()])
@@ -113,8 +114,8 @@ def test_the_state_of_a_pruned_network_survives_and_is_small(rng, tmp_path, dtyp
     sn.fit(network, data, epochs=1, optimizer=optimizer)
     sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.layerwise, 0.9)
     sn.fit(network, data, epochs=1, optimizer=optimizer)
-    sn.save_network(tmp_path / "net.npz", network, state=True)
-    again = sn.load_network(tmp_path / "net.npz")
+    sn.save_network(tmp_path / "net.sparsenet", network, state=True)
+    again = sn.load_network(tmp_path / "net.sparsenet")
     assert_same(network, again)
     arrays = 1
     for name, parameter in network.parameters().items():
@@ -124,15 +125,15 @@ def test_the_state_of_a_pruned_network_survives_and_is_small(rng, tmp_path, dtyp
         }
         assert all(np.array_equal(a, state[key]) for key, a in parameter.state.items())
         arrays = max(arrays, 1 + sum(a.shape == parameter.value.shape for a in parameter.state.values()))
-    assert (tmp_path / "net.npz").stat().st_size < 0.13 * arrays * network["fc1"].weight.value.nbytes
+    assert (tmp_path / "net.sparsenet").stat().st_size < 0.13 * arrays * network["fc1"].weight.value.nbytes
 
 
 def test_state_that_a_mask_does_not_clear_is_kept_whole(tmp_path):
     network = sn.chain({"fc": sn.Linear(3, 2)})
     network.apply_masks({"fc": np.array([[True, False, True], [True, True, False]])})
     network["fc"].weight.state["age"] = np.arange(6, dtype=np.int16).reshape(2, 3)
-    sn.save_network(tmp_path / "net.npz", network, state=True)
-    age = sn.load_network(tmp_path / "net.npz")["fc"].weight.state["age"]
+    sn.save_network(tmp_path / "net.sparsenet", network, state=True)
+    age = sn.load_network(tmp_path / "net.sparsenet")["fc"].weight.state["age"]
     assert age.dtype == np.int16
     assert age.tolist() == [[0, 1, 2], [3, 4, 5]]
 
@@ -153,7 +154,7 @@ def test_a_pruned_networks_file_is_small(tmp_path, sparsity, part):
 @pytest.fixture(scope="module")
 def content(tmp_path_factory):
     """A small file with all that there is: masks of each form, statistics, state of each form and type."""
-    path = tmp_path_factory.mktemp("files") / "net.npz"
+    path = tmp_path_factory.mktemp("files") / "net.sparsenet"
     network = sn.chain(
         {
             "fc1": sn.Linear(12, 9, seed=1),
@@ -178,7 +179,7 @@ def content(tmp_path_factory):
 @pytest.mark.parametrize("flip", [0x01, 0x80, 0xFF])
 def test_damage_of_every_byte_is_refused_or_harmless(content, tmp_path, flip):
     assert len(content) < 3000
-    path, refused = tmp_path / "net.npz", []
+    path, refused = tmp_path / "net.sparsenet", []
     path.write_bytes(content)
     whole = sn.load_network(path)
     for index, byte in enumerate(content):
@@ -198,7 +199,7 @@ def test_damage_of_every_byte_is_refused_or_harmless(content, tmp_path, flip):
 
 
 def test_every_truncation_is_refused(content, tmp_path):
-    path = tmp_path / "net.npz"
+    path = tmp_path / "net.sparsenet"
     for length in range(len(content)):
         path.write_bytes(content[:length])
         with pytest.raises(ValueError, match="damaged"):
@@ -282,13 +283,13 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_wrong_content_is_refused(content, tmp_path, change):
-    path = tmp_path / "net.npz"
+    path = tmp_path / "net.sparsenet"
     path.write_bytes(rewrite(content, lambda header, arrays: None))
     sn.load_network(path)
     path.write_bytes(rewrite(content, change))
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match=r"net\.npz is not a sparsenet network, or it is damaged: ."):
+        with pytest.raises(ValueError, match=r"net\.sparsenet is not a sparsenet network, or it is damaged: ."):
             sn.load_network(path)
         assert tracemalloc.get_traced_memory()[1] < 10**7
     finally:
@@ -296,7 +297,7 @@ def test_wrong_content_is_refused(content, tmp_path, change):
 
 
 def test_no_layer_is_made_that_the_file_has_no_room_for(content, tmp_path):
-    path = tmp_path / "net.npz"
+    path = tmp_path / "net.sparsenet"
     for number, values, shape in (
         (0, {"out_features": 10**5}, r"\(100000, 12\)"),
         (1, {"channels": 10**5}, r"\(100000,\)"),
@@ -311,7 +312,7 @@ def test_other_zips_and_other_sums_are_refused(content, tmp_path):
         parts = {info.filename: (archive.read(info), info.compress_type) for info in archive.infolist()}
     packed = bytearray(parts["arrays.bin"][0])
     packed[len(packed) // 2] ^= 1
-    path = tmp_path / "net.npz"
+    path = tmp_path / "net.sparsenet"
     for other, message in (
         (parts | {"arrays.bin": (bytes(packed), 0)}, "its content does not have the SHA-256"),
         (parts | {"header.json": (parts["header.json"][0] + b" ", 8)}, "its content does not have the SHA-256"),
@@ -325,15 +326,15 @@ def test_other_zips_and_other_sums_are_refused(content, tmp_path):
         path.write_bytes(zipped(other))
         for read in (sn.load_network, bytes_by_layer):
             with pytest.raises(
-                ValueError, match=rf"net\.npz is not a sparsenet network, or it is damaged: .*{message}"
+                ValueError, match=rf"net\.sparsenet is not a sparsenet network, or it is damaged: .*{message}"
             ):
                 read(path)
     with pytest.raises(FileNotFoundError):
-        sn.load_network(tmp_path / "missing.npz")
+        sn.load_network(tmp_path / "missing.sparsenet")
 
 
 def test_other_versions_are_named(content, tmp_path):
-    newer, older = tmp_path / "newer.npz", tmp_path / "older.npz"
+    newer, older = tmp_path / "newer.sparsenet", tmp_path / "older.sparsenet"
     newer.write_bytes(rewrite(content, lambda header, arrays: header.update(version=99)))
     header = {"format": "sparsenet network", "version": 1, "dtype": "float32", "nodes": []}
     np.savez_compressed(older, header=np.frombuffer(json.dumps(header).encode(), np.uint8))
@@ -345,7 +346,7 @@ def test_other_versions_are_named(content, tmp_path):
 
 def test_a_file_of_another_machine_loads(tmp_path):
     """The bytes of a file written once: a change of the format, or of the order of bytes, would not read them."""
-    path = tmp_path / "net.npz"
+    path = tmp_path / "net.sparsenet"
     path.write_bytes(base64.b64decode(WRITTEN))
     network = sn.load_network(path)
     fc, norm = network["fc"], network["norm"]
@@ -360,11 +361,23 @@ def test_a_file_of_another_machine_loads(tmp_path):
         assert parameter.value.dtype.isnative
 
 
+def test_a_file_from_before_dilation_and_groups_loads(tmp_path):
+    network, path = sn.chain({"conv": sn.Conv2d(2, 3, 3)}), tmp_path / "net.sparsenet"
+    sn.save_network(path, network)
+
+    def forget(header, arrays):
+        for name in ("dilation", "groups"):
+            del header["nodes"][0]["layer"]["config"][name]
+
+    path.write_bytes(rewrite(path.read_bytes(), forget))
+    assert_same(sn.load_network(path), network)
+
+
 def test_a_network_of_two_types_is_not_written(tmp_path):
     network = sn.chain({"fc1": sn.Linear(3, 2), "fc2": sn.Linear(2, 2)})
     network["fc2"].bias.value = network["fc2"].bias.value.astype(np.float64)
     with pytest.raises(ValueError, match=r"all float32 or all float64 to be saved, and 'fc2\.bias' is float64"):
-        sn.save_network(tmp_path / "net.npz", network)
+        sn.save_network(tmp_path / "net.sparsenet", network)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -373,18 +386,18 @@ def test_own_layers_are_refused_clearly(tmp_path):
         pass
 
     with pytest.raises(TypeError, match="Mine layer cannot be saved"):
-        sn.save_network(tmp_path / "net.npz", sn.chain({"mine": Mine()}))
+        sn.save_network(tmp_path / "net.sparsenet", sn.chain({"mine": Mine()}))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_state_of_own_optimisers_is_kept_or_refused(tmp_path):
     network = sn.chain({"fc": sn.Linear(3, 2)})
     network["fc"].bias.state["scale"] = np.array(0.5, np.float32)
-    sn.save_network(tmp_path / "net.npz", network, state=True)
-    assert sn.load_network(tmp_path / "net.npz")["fc"].bias.state == {"scale": np.float32(0.5)}
+    sn.save_network(tmp_path / "net.sparsenet", network, state=True)
+    assert sn.load_network(tmp_path / "net.sparsenet")["fc"].bias.state == {"scale": np.float32(0.5)}
     network["fc"].weight.state["rows"] = np.zeros(2)
     with pytest.raises(ValueError, match="state 'rows' must be a number or shaped like its parameter"):
-        sn.save_network(tmp_path / "net.npz", network, state=True)
+        sn.save_network(tmp_path / "net.sparsenet", network, state=True)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])

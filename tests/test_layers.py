@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from helpers import away_from_ties, check_gradients, in_float64
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import sparsenet as sn
 from sparsenet.nn.layer import glorot_uniform, he_normal
@@ -11,6 +13,10 @@ from sparsenet.nn.normalization import weight_norm, weight_norm_gradient
 LAYERS = {
     "conv": (lambda: sn.Conv2d(2, 3, 3, padding=1), (2, 2, 5, 4)),
     "conv stride 2, kernel 2x3": (lambda: sn.Conv2d(2, 3, (2, 3), stride=(2, 1), padding=(0, 2)), (2, 2, 5, 4)),
+    "conv dilation 2x1": (lambda: sn.Conv2d(2, 3, 3, padding=1, dilation=(2, 1)), (2, 2, 5, 4)),
+    "conv in 2 groups": (lambda: sn.Conv2d(4, 6, (2, 3), stride=(2, 1), padding=1, groups=2), (2, 4, 5, 4)),
+    "conv depthwise": (lambda: sn.Conv2d(3, 3, 3, 2, 2, dilation=2, groups=3), (2, 3, 5, 4)),
+    "conv depthwise, two of each": (lambda: sn.Conv2d(3, 6, 2, groups=3), (2, 3, 4, 4)),
     "linear": (lambda: sn.Linear(4, 3), (5, 4)),
     "relu": (sn.ReLU, (3, 4, 2, 2)),
     "max pool": (lambda: sn.MaxPool2d(2), (2, 2, 4, 6)),
@@ -24,6 +30,7 @@ LAYERS = {
     "flatten": (sn.Flatten, (2, 3, 2, 2)),
     "dropout": (lambda: sn.Dropout(0.4), (4, 5)),
     "weight norm, conv": (lambda: sn.WeightNorm(sn.Conv2d(2, 3, 3)), (2, 2, 4, 4)),
+    "weight norm, depthwise": (lambda: sn.WeightNorm(sn.Conv2d(3, 3, 2, groups=3)), (2, 3, 4, 4)),
     "weight norm, linear": (lambda: sn.WeightNorm(sn.Linear(4, 3)), (5, 4)),
 }
 
@@ -44,6 +51,22 @@ def test_gradients_by_central_differences(rng, name, training):
     check_gradients(layer, x, rng, training=training)
 
 
+@settings(max_examples=15)
+@given(
+    kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    stride=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    counts=st.tuples(st.integers(1, 2), st.integers(1, 2), st.integers(1, 3)),
+    seed=st.integers(0, 99),
+)
+def test_gradients_of_any_convolution(kernel, stride, padding, dilation, counts, seed):
+    inputs, outputs, groups = counts
+    rng = np.random.default_rng(seed)
+    layer = sn.Conv2d(inputs * groups, outputs * groups, kernel, stride, padding, dilation, groups, seed=rng)
+    check_gradients(in_float64(layer), rng.standard_normal((2, inputs * groups, 5, 6)), rng)
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_output_shape_is_the_shape_of_the_output(rng, name):
     build, shape = LAYERS[name]
@@ -59,6 +82,10 @@ def torch_twin(name):
     return {
         "conv": lambda: nn.Conv2d(2, 3, 3, padding=1),
         "conv stride 2, kernel 2x3": lambda: nn.Conv2d(2, 3, (2, 3), stride=(2, 1), padding=(0, 2)),
+        "conv dilation 2x1": lambda: nn.Conv2d(2, 3, 3, padding=1, dilation=(2, 1)),
+        "conv in 2 groups": lambda: nn.Conv2d(4, 6, (2, 3), stride=(2, 1), padding=1, groups=2),
+        "conv depthwise": lambda: nn.Conv2d(3, 3, 3, 2, 2, dilation=2, groups=3),
+        "conv depthwise, two of each": lambda: nn.Conv2d(3, 6, 2, groups=3),
         "linear": lambda: nn.Linear(4, 3),
         "relu": nn.ReLU,
         "max pool": lambda: nn.MaxPool2d(2),
@@ -177,6 +204,10 @@ def test_initialisation_has_the_stated_variance():
     bound = np.sqrt(6 / (9 * (32 + 64)))
     assert np.abs(glorot).max() <= bound
     assert abs(glorot.std() / (bound / np.sqrt(3)) - 1) < 0.02
+    grouped = glorot_uniform((64, 8, 3, 3), rng, groups=4)  # 8 inputs and 16 outputs in each of the groups
+    assert abs(grouped.std() / np.sqrt(6 / (9 * (8 + 16)) / 3) - 1) < 0.02
+    depthwise = sn.Conv2d(512, 512, 3, groups=512).weight.value
+    assert abs(depthwise.std() / np.sqrt(2 / 9) - 1) < 0.03
 
 
 @pytest.mark.parametrize(
@@ -187,6 +218,10 @@ def test_initialisation_has_the_stated_variance():
         (lambda: sn.Conv2d(1, 1, 3, stride=0), ValueError, "stride"),
         (lambda: sn.Conv2d(1, 1, 3, padding=-1), ValueError, "padding"),
         (lambda: sn.Conv2d(1, 1, (3, 3, 3)), ValueError, "pair"),
+        (lambda: sn.Conv2d(1, 1, 3, dilation=(1, 0)), ValueError, "dilation must be at least 1, not 0"),
+        (lambda: sn.Conv2d(2, 2, 3, groups=0), ValueError, "groups must be at least 1, not 0"),
+        (lambda: sn.Conv2d(4, 6, 3, groups=3), ValueError, "in_channels must be a multiple of groups, 3, not 4"),
+        (lambda: sn.Conv2d(6, 4, 3, groups=3), ValueError, "out_channels must be a multiple of groups, 3, not 4"),
         (lambda: sn.Linear(2.5, 1), TypeError, "in_features must be an integer"),
         (lambda: sn.MaxPool2d(2, padding=2), ValueError, "at most half"),
         (lambda: sn.BatchNorm(3, eps=-1), ValueError, "eps"),

@@ -5,6 +5,7 @@ import pytest
 from helpers import IMAGE, central_difference, random_cnn
 
 import sparsenet as sn
+from sparsenet.nn.counting import count_layers
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
@@ -122,6 +123,23 @@ def test_models_have_their_published_size(rng, model, parameters):
     weights = network.weights()
     assert all(np.array_equal(w.value, weights[n].value) for n, w in again.weights().items())
     assert not any(np.array_equal(w.value, weights[n].value) for n, w in other.weights().items())
+
+
+def test_parameters_and_multiply_adds_of_convolutions_by_hand():
+    """12 x 10 images; weights, biases, and weights times output positions."""
+    network = sn.chain(
+        {
+            "whole": sn.Conv2d(2, 6, 3, padding=1),
+            "groups": sn.Conv2d(6, 8, (3, 1), stride=2, groups=2),
+            "depthwise": sn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=8),
+        }
+    )
+    counts = count_layers(network, (2, 12, 10))
+    assert {name: (c.parameters, c.macs) for name, c in counts.items()} == {
+        "whole": (6 * 18 + 6, 6 * 18 * 120),
+        "groups": (8 * 9 + 8, 8 * 9 * 25),
+        "depthwise": (8 * 9 + 8, 8 * 9 * 25),
+    }
 
 
 def test_models_take_other_images_and_options(rng):

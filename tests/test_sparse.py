@@ -4,13 +4,14 @@ import os
 
 import numpy as np
 import pytest
+from helpers import dilate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import config, njit
 
 from sparsenet.engine import streams
 from sparsenet.engine.streams import is_blocked, pack_convolution, pack_product, size_convolution, size_product
-from sparsenet.kernels import lanes, reference, simd, sparse
+from sparsenet.kernels import lanes, pooling, reference, simd, sparse
 from sparsenet.kernels.jit import kernel
 from sparsenet.kernels.simd import LANES, tile
 
@@ -20,14 +21,6 @@ EXAMPLES = int(os.environ.get("SPARSENET_TEST_EXAMPLES", "150"))
 def blocked_mask(rng, shape, rows, density):
     """Mask in which `rows` outputs in a row share their pattern."""
     return np.repeat(rng.random((-(-shape[0] // rows), *shape[1:])) < density, rows, axis=0)[: shape[0]]
-
-
-def dilate(weight, dilation):
-    """The same convolution with zeros between the taps instead of a dilation."""
-    spread = [(k - 1) * d + 1 for k, d in zip(weight.shape[2:], dilation, strict=True)]
-    wide = np.zeros((*weight.shape[:2], *spread), weight.dtype)
-    wide[:, :, :: dilation[0], :: dilation[1]] = weight
-    return wide
 
 
 def expected_convolution(x, weight, bias, stride, padding, dilation, groups):
@@ -276,6 +269,19 @@ def test_copies_of_lanes(start, first, last):
     for i in range(LANES):
         row = out[4 * LANES + i * (LANES + 1) :][:LANES]
         assert np.array_equal(row, source[start + i + lane * (LANES + 3)])
+
+
+@given(size=pairs(2, 40), planes=st.integers(1, 3), seed=st.integers(0, 9))
+def test_max_pooling_by_vectors(size, planes, seed):
+    x = np.random.default_rng(seed).standard_normal((planes, *size)).astype(np.float32)
+    x[0, 0, 0], x[-1, -1, -1] = np.nan, np.inf
+    half = size[0] // 2, size[1] // 2
+    squares = x[:, : 2 * half[0], : 2 * half[1]].reshape(planes, half[0], 2, half[1], 2)
+    expected = squares.max(axis=(2, 4))  # NumPy's maximum lets a NaN through
+    y = np.full(expected.size, -1, np.float32)
+    for plane in range(planes):  # each range of planes for itself, as threads do
+        pooling.max_squares(plane, plane + 1, *size, x.reshape(-1), y)
+    assert np.array_equal(y, expected.reshape(-1), equal_nan=True)
 
 
 @pytest.mark.skipif(not config.BOUNDSCHECK, reason="blocks are checked with NUMBA_BOUNDSCHECK=1 only")

@@ -8,18 +8,20 @@ from hypothesis import strategies as st
 
 import sparsenet as sn
 from sparsenet.nn.layer import Layer
-from sparsenet.pruning.masks import Channel
-from sparsenet.pruning.structures import extend_masks, find_couplings
+from sparsenet.nn.network import Network, Node
+from sparsenet.pruning.masks import Channel, Filter
+from sparsenet.pruning.structures import extend_masks, find_couplings, fixed_layers
 
 
 @given(
     seed=st.integers(0, 500),
     batch_norm=st.booleans(),
     weight_norm=st.booleans(),
+    depthwise=st.booleans(),
     sparsity=st.sampled_from([0.3, 0.5, 0.8]),
 )
-def test_compacted_equals_masked(seed, batch_norm, weight_norm, sparsity):
-    network = random_cnn(seed, batch_norm=batch_norm, weight_norm=weight_norm)
+def test_compacted_equals_masked(seed, batch_norm, weight_norm, depthwise, sparsity):
+    network = random_cnn(seed, batch_norm=batch_norm, weight_norm=weight_norm, depthwise=depthwise)
     units = [len(w.value) for w in network.weights().values()]
     sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.channelwise, sparsity)
     small = sn.remove_pruned_structures(network)
@@ -31,10 +33,11 @@ def test_compacted_equals_masked(seed, batch_norm, weight_norm, sparsity):
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("depthwise", [False, True])
 @pytest.mark.parametrize("optimizer", [sn.SGD(lr=0.02, momentum=0.9, weight_decay=0.01), sn.Adam()])
-def test_training_goes_on_as_if_nothing_had_been_cut(rng, batch_norm, optimizer):
+def test_training_goes_on_as_if_nothing_had_been_cut(rng, batch_norm, depthwise, optimizer):
     """Masked and compacted network, trained on with the same data, stay the same: state and statistics are carried."""
-    network = random_cnn(11, batch_norm=batch_norm).astype(np.float64)
+    network = random_cnn(11, batch_norm=batch_norm, depthwise=depthwise).astype(np.float64)
     data = rng.standard_normal((24, *IMAGE)), rng.integers(0, 3, 24)
     sn.fit(network, data, epochs=2, optimizer=optimizer, batch_size=8)
     sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.channelwise, 0.5)
@@ -86,10 +89,12 @@ def test_a_unit_that_emits_its_bias_stays(rng):
     np.testing.assert_allclose(small(x), network(x), rtol=1e-5, atol=1e-6)
 
 
-def test_units_that_nothing_reads_go_too(rng):
-    network = random_cnn(9, batch_norm=True)
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_units_that_nothing_reads_go_too(rng, depthwise):
+    network = random_cnn(9, batch_norm=True, depthwise=depthwise)
     scores = sn.score(network, sn.scores.l1)
-    network.apply_masks(sn.make_masks(scores, 0.5, granularity=Channel(), scope="layer", exclude=["conv1", "fc1"]))
+    left_out = ["conv1", "fc1", *(["depthwise"] if depthwise else [])]
+    network.apply_masks(sn.make_masks(scores, 0.5, granularity=Channel(), scope="layer", exclude=left_out))
     small = sn.remove_pruned_structures(network)
     assert small["conv1"].out_channels < network["conv1"].out_channels
     assert small["fc1"].out_features < network["fc1"].out_features
@@ -106,11 +111,140 @@ def test_the_output_layer_keeps_its_classes_and_every_layer_a_unit():
 
 def test_couplings_of_a_chain():
     couplings = {c.producer: c for c in find_couplings(sn.models.simple_cnn(batch_norm=True))}
-    assert couplings["conv1"].norms == ("norm1",)
+    assert couplings["conv1"].between == ("norm1",)
     assert couplings["conv1"].consumers == {"conv2": 1}
     assert couplings["conv2"].consumers == {"fc1": 49}
     assert couplings["fc1"].consumers == {"fc2": 1}
     assert couplings["fc2"].consumers == {}
+
+
+def separable(*, bias=0.5):
+    """conv (3 filters) -> norm -> depthwise -> depthwise -> conv, on images of 2 channels; every bias is `bias`."""
+    network = sn.chain(
+        {
+            "conv": sn.Conv2d(2, 3, 3, padding=1, seed=1),
+            "norm": sn.BatchNorm(3),
+            "first": sn.Conv2d(3, 3, 3, padding=1, groups=3, seed=2),
+            "relu": sn.ReLU(),
+            "second": sn.WeightNorm(sn.Conv2d(3, 3, 3, padding=2, dilation=2, groups=3, seed=3)),
+            "last": sn.Conv2d(3, 4, 1, seed=4),
+        }
+    )
+    for name, parameter in network.parameters().items():
+        if name.endswith("bias"):
+            parameter.value[:] = bias
+    return network
+
+
+def without_unit(shape, unit):
+    mask = np.ones(shape, bool)
+    mask[unit] = False
+    return mask
+
+
+@pytest.mark.parametrize("masked", ["conv", "first", "second"])
+def test_the_channel_of_a_depthwise_convolution_goes_with_the_filter_before_it(rng, masked):
+    """Wherever the unit's row is masked, in the producer or behind it: all that is its goes."""
+    network = separable()
+    (coupling,) = [c for c in find_couplings(network) if c.consumers]
+    assert (coupling.producer, coupling.between) == ("conv", ("norm", "first", "second"))
+    network.apply_masks({masked: without_unit(network[masked].weight.value.shape, 1)})
+    extend_masks(network)
+    x = rng.standard_normal((2, 2, 6, 5)).astype(np.float32)
+    inside = x
+    for name in ("conv", "norm", "first", "relu", "second"):
+        inside = network[name].forward(inside)
+        assert not inside[:, 1].any()
+        assert inside[:, [0, 2]].any()
+    small = sn.remove_pruned_structures(network)
+    assert small.sparsity() == 0
+    assert [w.value.shape for w in small.weights().values()] == [(2, 2, 3, 3), (2, 1, 3, 3), (2, 1, 3, 3), (4, 2, 1, 1)]
+    assert (small["first"].in_channels, small["first"].out_channels, small["first"].groups) == (2, 2, 2)
+    assert np.array_equal(small["first"].weight.value, network["first"].weight.value[[0, 2]])
+    assert small.shapes((2, 6, 5))["last"] == (4, 6, 5)
+    np.testing.assert_allclose(small(x), network(x), rtol=1e-5, atol=1e-6)
+
+
+def test_a_depthwise_channel_that_emits_its_bias_stays(rng):
+    """The filter before it emits zeros, but what comes out of the last depthwise convolution is its bias."""
+    network = separable()
+    mask = without_unit((3, 2, 3, 3), 1)
+    network.apply_masks({"conv": mask})
+    network["conv"].bias.value *= mask.any(axis=(1, 2, 3))
+    small = sn.remove_pruned_structures(network)
+    assert small["conv"].out_channels == 3
+    network.apply_masks({"second": without_unit((3, 1, 3, 3), 1)})
+    assert sn.remove_pruned_structures(network)["second"].layer.out_channels == 3
+    network["second"].bias.value[1] = 0
+    small = sn.remove_pruned_structures(network)
+    assert small["second"].layer.out_channels == 2
+    x = rng.standard_normal((2, 2, 6, 5)).astype(np.float32)
+    np.testing.assert_allclose(small(x), network(x), rtol=1e-5, atol=1e-6)
+
+
+def test_a_depthwise_convolution_may_be_cut_to_one_channel(rng):
+    network = separable()
+    sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.channelwise, 0.99)
+    small = sn.remove_pruned_structures(network)
+    assert [len(w.value) for w in small.weights().values()] == [1, 1, 1, 4]
+    x = rng.standard_normal((2, 2, 6, 5)).astype(np.float32)
+    np.testing.assert_allclose(small(x), network(x), rtol=1e-5, atol=1e-6)
+    assert sn.remove_pruned_structures(small)["first"].groups == 1
+
+
+def test_other_convolutions_in_groups_and_the_layers_before_them_stay(rng):
+    network = sn.chain(
+        {
+            "entry": sn.Conv2d(2, 2, 3, groups=2, seed=1),
+            "conv": sn.Conv2d(2, 4, 3, seed=1),
+            "groups": sn.Conv2d(4, 4, 1, groups=2, seed=2),
+            "three of each": sn.Conv2d(4, 12, 1, groups=4, seed=3),
+            "free": sn.Conv2d(12, 6, 1, seed=4),
+            "last": sn.Conv2d(6, 2, 1, seed=5),
+        }
+    )
+    everything = set(network.weights())
+    assert fixed_layers(network, Filter()) == everything - {"free"}
+    assert fixed_layers(network, Channel()) == everything - {"last"}
+    scores = sn.score(network, sn.scores.l1)
+    with pytest.raises(ValueError, match="'groups', whose units have to stay"):
+        sn.prune(network, scores, sn.strategies.channelwise, 0.5, overrides={"groups": 0.5})
+    sn.prune(network, scores, sn.strategies.channelwise, 0.5)
+    for name in everything - {"free"}:  # nor by masks that are set by hand
+        network.apply_masks({name: without_unit(network[name].weight.value.shape, 1)})
+    small = sn.remove_pruned_structures(network)
+    sizes = {name: len(w.value) for name, w in network.weights().items()}
+    assert {name: len(w.value) for name, w in small.weights().items()} == sizes | {"free": 3}
+    x = rng.standard_normal((2, 2, 6, 5)).astype(np.float32)
+    np.testing.assert_allclose(small(x), network(x), rtol=1e-5, atol=1e-6)
+
+
+def test_units_that_a_depthwise_convolution_shares_with_another_reader_stay(rng):
+    """A channel may be dead in the depthwise convolution and alive beside it."""
+
+    class Sum(Layer):
+        def forward(self, first, second, training=False):
+            return first + second
+
+        def output_shape(self, first, second):
+            return first
+
+    network = Network(
+        [
+            Node("conv", sn.Conv2d(2, 3, 3, padding=1, seed=1), ("input",)),
+            Node("depthwise", sn.Conv2d(3, 3, 3, padding=1, groups=3, seed=2), ("conv",)),
+            Node("a", sn.Conv2d(3, 2, 1, seed=3), ("depthwise",)),
+            Node("b", sn.Conv2d(3, 2, 1, seed=4), ("conv",)),
+            Node("sum", Sum(), ("a", "b")),
+        ]
+    )
+    network.apply_masks({"depthwise": without_unit((3, 1, 3, 3), 1)})
+    x = rng.standard_normal((2, 2, 6, 5)).astype(np.float32)
+    before = network(x)
+    extend_masks(network)
+    small = sn.remove_pruned_structures(network)
+    assert small["conv"].out_channels == 3
+    np.testing.assert_allclose(small(x), before, rtol=1e-5, atol=1e-6)
 
 
 def test_the_original_is_untouched():

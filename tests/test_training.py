@@ -57,8 +57,8 @@ def test_resumed_training_gives_the_same_bits(digits, tmp_path):
             sn.fit(through, small(digits), epochs=1, optimizer=optimizer, seed=rng)
         rng = np.random.default_rng(1)
         sn.fit(stopped, small(digits), epochs=1, optimizer=optimizer, seed=rng)
-        sn.save_network(tmp_path / "stopped.npz", stopped, state=True)
-        stopped = sn.load_network(tmp_path / "stopped.npz")
+        sn.save_network(tmp_path / "stopped.sparsenet", stopped, state=True)
+        stopped = sn.load_network(tmp_path / "stopped.sparsenet")
         sn.fit(stopped, small(digits), epochs=1, optimizer=optimizer, seed=rng)
         assert bits(through) == bits(stopped)
 

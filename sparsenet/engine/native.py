@@ -18,8 +18,9 @@ def native_convolution(
 ) -> Native:
     """Direct sparse convolution with tiles of M = `rows` output channels; `mask` is what the stream holds."""
     geometry = (layer.kernel_size, layer.stride, layer.padding)
-    g, vectors = size_convolution(input_shape, layer.out_channels, *geometry, rows, relu=relu)
-    stream = pack_convolution(frozen.weight, mask, frozen.bias, g, rows)
+    g, vectors = size_convolution(input_shape, layer.out_channels, *geometry, rows, dilation=layer.dilation, relu=relu)
+    dilation_y, groups = layer.dilation[0], layer.groups
+    stream = pack_convolution(frozen.weight, mask, frozen.bias, g, rows, dilation_y=dilation_y, groups=groups)
     return Native(
         address=partial(calls.convolution, rows, vectors),
         sizes=g,

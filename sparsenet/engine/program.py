@@ -55,11 +55,10 @@ class Native:
     def divided(self, threads: int) -> "Native":
         """The same step with its outputs in parts where an image alone has not work for all threads."""
         g = self.sizes
-        least = TURNS * threads
-        if not isinstance(g, Convolution) or self.work < WORTH or self.parts >= least:
+        if not isinstance(g, Convolution) or self.work < WORTH or self.parts >= threads:
             return self
         blocks = len(self.stream.rows) // g.chunks
-        splits = max(1, min(-(-least // (g.tiles_y * g.tiles_x)), blocks))
+        splits = max(1, min(-(-threads // self.parts), blocks))
         return replace(self, sizes=g._replace(splits=splits), parts=g.tiles_y * g.tiles_x * splits)
 
 

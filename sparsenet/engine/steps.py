@@ -63,32 +63,36 @@ def run_blas(layer: Layer, frozen: FrozenWeights, relu: bool) -> Run:
     """The dense layer as run(x, y), by BLAS (a convolution after im2col)."""
     weight, bias = np.ascontiguousarray(frozen.weight), frozen.bias
     if isinstance(layer, Conv2d):
-        return lambda x, y: conv.conv2d_into(x, weight, bias, layer.stride, layer.padding, y, relu=relu)
+        return lambda x, y: conv.conv2d_into(x, weight, bias, *layer.geometry, y, relu=relu)
     return lambda x, y: linear.linear_into(x, weight, bias, y, relu=relu)
 
 
 def run_loops(layer: Layer, frozen: FrozenWeights, relu: bool) -> Run:
     """The sparse layer as run(x, y), by plain loops over CSR: the readable form, and the oracle of the native ones."""
-    rows, bias = _arrays(frozen.csr), frozen.bias
+    rows, bias = _arrays(_to_csr(layer, frozen)), frozen.bias
     if isinstance(layer, Conv2d):
         geometry = (layer.kernel_size, layer.stride, layer.padding)
-        return lambda x, y: csr.csr_conv2d(x, rows, bias, *geometry, y, relu=relu)
+        return lambda x, y: csr.csr_conv2d(x, rows, bias, *geometry, y, dilation=layer.dilation, relu=relu)
     return lambda x, y: csr.csr_linear(x, rows, bias, y, relu=relu)
 
 
 def run_scipy(layer: Layer, frozen: FrozenWeights, relu: bool) -> Run:
     """The same layer through SciPy's CSR product: the reference path."""
-    matrix, bias = frozen.csr, frozen.bias
+    matrix, bias = _to_csr(layer, frozen), frozen.bias
 
     def run(x, y):
         if isinstance(layer, Conv2d):
-            y[...] = scipy_conv2d(x, matrix, bias, layer.kernel_size, layer.stride, layer.padding)
+            y[...] = scipy_conv2d(x, matrix, bias, layer.kernel_size, layer.stride, layer.padding, layer.dilation)
         else:
             y[...] = scipy_linear(x, matrix, bias)
         if relu:
             np.maximum(y, 0, out=y)
 
     return run
+
+
+def _to_csr(layer: Layer, frozen: FrozenWeights) -> csr_array:
+    return frozen.csr(layer.groups) if isinstance(layer, Conv2d) else frozen.csr()
 
 
 def _arrays(matrix: csr_array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -41,7 +41,6 @@ class FrozenWeights:
         """Fraction of the weights that the mask removes."""
         return 1 - float(self.pattern.mean()) if self.weight.size else 0.0
 
-    @property
-    def csr(self) -> csr_array:
+    def csr(self, groups: int = 1) -> csr_array:
         """The kept weights as a CSR array (out, in * kh * kw)."""
-        return to_csr(self.weight, self.mask)
+        return to_csr(self.weight, self.mask, groups)

@@ -24,19 +24,20 @@ def _pad(image, pad_h, pad_w, padded):
 
 
 @kernel
-def _convolve_shifted(values, columns, kernel_h, kernel_w, padded, flat, total):
+def _convolve_shifted(values, columns, kernel_size, dilation, padded, flat, total):
     """total[r * W + q] += sum_k values[k] * flat[shift_k + r * W + q]; stride 1, rows of `total` as wide as the input.
 
     With the output laid out at the pitch of the padded input, position (r, q) of any kernel offset (c, i, j) is one
-    constant shift away: the loop over a whole plane is a single contiguous one. The last kernel_w - 1 entries of a row
-    straddle two rows; they are computed and never read.
+    constant shift away: the loop over a whole plane is a single contiguous one. The last (kernel_w - 1) d entries of a
+    row straddle two rows; they are computed and never read.
     """
     _, height, width = padded.shape
+    (kernel_h, kernel_w), (dilation_h, dilation_w) = kernel_size, dilation
     for k in range(values.size):
         value = values[k]
         c = columns[k] // (kernel_h * kernel_w)
-        i = columns[k] // kernel_w % kernel_h
-        j = columns[k] % kernel_w
+        i = columns[k] // kernel_w % kernel_h * dilation_h
+        j = columns[k] % kernel_w * dilation_w
         start = (c * height + i) * width + j
         shifted = flat[start : start + total.size]
         for q in range(total.size):
@@ -44,13 +45,14 @@ def _convolve_shifted(values, columns, kernel_h, kernel_w, padded, flat, total):
 
 
 @kernel
-def _convolve_strided(values, columns, kernel_h, kernel_w, stride_h, stride_w, padded, total):
-    """total[r, q] += sum_k values[k] * padded[c_k, r * s + i_k, q * s + j_k], for any stride."""
+def _convolve_strided(values, columns, kernel_size, stride, dilation, padded, total):
+    """total[r, q] += sum_k values[k] * padded[c_k, r * s + i_k * d, q * s + j_k * d], for any stride."""
+    (kernel_h, kernel_w), (stride_h, stride_w), (dilation_h, dilation_w) = kernel_size, stride, dilation
     for k in range(values.size):
         value = values[k]
         c = columns[k] // (kernel_h * kernel_w)
-        i = columns[k] // kernel_w % kernel_h
-        j = columns[k] % kernel_w
+        i = columns[k] // kernel_w % kernel_h * dilation_h
+        j = columns[k] % kernel_w * dilation_w
         for r in range(total.shape[0]):
             for q in range(total.shape[1]):
                 total[r, q] += value * padded[c, r * stride_h + i, q * stride_w + j]
@@ -65,26 +67,25 @@ def _finish(total, bias, relu, plane):
 
 
 @kernel
-def _conv(start, stop, x, values, columns, rows, bias, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, relu, y):
+def _conv(start, stop, x, values, columns, rows, bias, kernel_size, stride, padding, dilation, relu, y):
     _, channels, height, width = x.shape
     _, outputs, out_h, out_w = y.shape
+    pad_h, pad_w = padding
     padded = np.zeros((channels, height + 2 * pad_h, width + 2 * pad_w), x.dtype)
     flat = padded.reshape(padded.size)
-    shifted = stride_h == 1 and stride_w == 1
+    shifted = stride == (1, 1)
     pitch = padded.shape[2] if shifted else out_w
     total = np.empty((out_h, pitch), x.dtype)
     run = total.reshape(total.size)[: (out_h - 1) * pitch + out_w]
     for n in range(start, stop):
         _pad(x[n], pad_h, pad_w, padded)
         for o in range(outputs):
-            first, last = rows[o], rows[o + 1]
+            own, places = values[rows[o] : rows[o + 1]], columns[rows[o] : rows[o + 1]]
             total[:] = 0
             if shifted:
-                _convolve_shifted(values[first:last], columns[first:last], kernel_h, kernel_w, padded, flat, run)
+                _convolve_shifted(own, places, kernel_size, dilation, padded, flat, run)
             else:
-                _convolve_strided(
-                    values[first:last], columns[first:last], kernel_h, kernel_w, stride_h, stride_w, padded, total
-                )
+                _convolve_strided(own, places, kernel_size, stride, dilation, padded, total)
             _finish(total, bias[o], relu, y[n, o])
 
 
@@ -135,18 +136,20 @@ def csr_conv2d(
     padding: tuple,
     y: np.ndarray,
     *,
+    dilation: tuple = (1, 1),
     relu: bool = False,
 ) -> None:
     """Write the convolution of x (N, C, H, W) with CSR weights (O, C kh kw) into y (N, O, H', W').
 
-    `csr` is (values, columns, row pointer). The arguments are trusted: the plan has checked them.
+    `csr` is (values, columns, row pointer). The arguments are trusted: the plan has checked them. A convolution in
+    groups is one whose rows have no entries in the columns of other groups' channels.
 
     Notes
     -----
-    y[n,o,r,q] = b[o] + sum over k in row o of values[k] x[n, c, r s + i - p, q s + j - p], columns[k] = (c, i, j).
+    y[n,o,r,q] = b[o] + sum over k in row o of values[k] x[n, c, r s + i d - p, q s + j d - p], columns[k] = (c, i, j).
     """
     least = count_worth((csr[0].size + len(bias)) * y.shape[2] * y.shape[3], SMALL)
-    share(_conv, len(x), x, *csr, bias, *kernel_size, *stride, *padding, relu, y, least=least)
+    share(_conv, len(x), x, *csr, bias, kernel_size, stride, padding, dilation, relu, y, least=least)
 
 
 def csr_linear(

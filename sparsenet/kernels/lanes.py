@@ -3,6 +3,7 @@
 As in `simd.py`, each operation is a few lines of NumPy beside the LLVM instructions that it stands for.
 """
 
+import numpy as np
 from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
@@ -76,6 +77,57 @@ def copy_vector(typing_context, source, start, target, place):
         return context.get_dummy_value()
 
     return types.void(source, types.intp, target, types.intp), emit
+
+
+def prefetch(source, start):
+    """Ask for source[start] to be brought near, if there is such an element: it will be read soon."""
+
+
+@compiled(prefetch)
+def prefetch(typing_context, source, start):
+    def emit(context, builder, signature, args):
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
+        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        pointer = builder.bitcast(_address(context, builder, signature.args[0], args[0], args[1]), byte)
+        builder.call(fetch, [pointer, ir.Constant(I32, 0), ir.Constant(I32, 3), ir.Constant(I32, 1)])
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp), emit
+
+
+def larger(a, b):
+    """Maximum of each lane; NaN where a or b is NaN."""
+    return np.where((b > a) | np.isnan(b), b, a)
+
+
+def max_of_squares(source, upper, lower, target, place):
+    """target[place + l] = max of source[upper + 2 l], source[upper + 2 l + 1] and the same two behind `lower`."""
+    best = larger(source[upper : upper + 2 * LANES], source[lower : lower + 2 * LANES])
+    target[place : place + LANES] = larger(best[::2], best[1::2])
+
+
+@compiled(max_of_squares)
+def max_of_squares(typing_context, source, upper, lower, target, place):
+    def emit(context, builder, signature, args):
+        def larger(a, b):
+            bigger, unordered = builder.fcmp_ordered(">", b, a), builder.fcmp_unordered("uno", b, b)
+            return builder.select(builder.or_(bigger, unordered), b, a)
+
+        for start in args[1:3]:
+            _check(context, builder, signature.args[0], args[0], start, 2 * LANES)
+        _check(context, builder, signature.args[3], args[3], args[4], LANES)
+        halves = []
+        for half in range(2):
+            starts = [builder.add(start, ir.Constant(I64, half * LANES)) for start in args[1:3]]
+            halves.append(
+                larger(*(_load(builder, _address(context, builder, signature.args[0], args[0], s)) for s in starts))
+            )
+        evens, odds = (_shuffle(builder, *halves, list(range(parity, 2 * LANES, 2))) for parity in (0, 1))
+        builder.store(larger(evens, odds), _address(context, builder, signature.args[3], args[3], args[4])).align = 4
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp, types.intp, target, types.intp), emit
 
 
 def copy_lanes(source, start, first, last, target, place):

@@ -9,6 +9,8 @@ import numpy as np
 from ..checks import check_output_gradient
 from .conv import output_size
 from .jit import kernel
+from .lanes import max_of_squares
+from .simd import LANES
 from .threads import count_worth, share
 
 SMALL = 1 << 15  # elements below which a second thread costs more than it brings
@@ -40,6 +42,29 @@ def _max_forward_2x2(start, stop, x, y):
                 for value in (upper[2 * q + 1], lower[2 * q], lower[2 * q + 1]):
                     best = value if (value > best) | (value != value) else best
                 y[plane, r, q] = best
+
+
+@kernel
+def max_squares(begin, end, height, width, x, y):
+    """Max pooling of 2 x 2 windows with stride 2 of the planes begin <= c < end, by vectors; x and y flat.
+
+    The last vector of a row overlaps the one before it. Where a row is shorter than a vector, the lanes behind it are
+    the beginning of the next row, which is written next; behind the last row is no such place.
+    """
+    out_h, out_w = height // 2, width // 2
+    for c in range(begin, end):
+        for r in range(out_h):
+            upper, place = c * height * width + 2 * r * width, c * out_h * out_w + r * out_w
+            if out_w >= LANES or (place + LANES <= end * out_h * out_w and upper + width + 2 * LANES <= x.size):
+                for q in range(0, out_w, LANES):
+                    q = max(0, min(q, out_w - LANES))
+                    max_of_squares(x, upper + 2 * q, upper + width + 2 * q, y, place + q)
+                continue
+            for q in range(out_w):
+                best = x[upper + 2 * q]
+                for source in (upper + 2 * q + 1, upper + width + 2 * q, upper + width + 2 * q + 1):
+                    best = x[source] if (x[source] > best) | (x[source] != x[source]) else best
+                y[place + q] = best
 
 
 @kernel

@@ -51,7 +51,7 @@ class BlockType(types.Type):
         super().__init__(f"Block({rows}, {vectors}, {LANES})")
 
     @property
-    def size(self):
+    def size(self) -> int:
         return self.rows * self.vectors
 
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .jit import kernel
-from .lanes import clear, copy_every_second, copy_lanes, copy_vector, transpose
+from .lanes import clear, copy_every_second, copy_lanes, copy_vector, prefetch, transpose
 from .simd import LANES, fma, fma_scalar, load, relu, splat, store
 
 
@@ -71,23 +71,14 @@ class Product(NamedTuple):
 
 
 @kernel
-def _copy_rows(g, x, start, first, last, above, below, window, place):
-    """Rows above <= t < below of one (channel, column shift, row phase) into the window."""
-    step = g.stride_y * g.pitch
-    if g.stride_x == 1 and first == 0 and last == LANES:
-        for t in range(above, below):
-            copy_vector(x, start + t * step, window, place + t * LANES)
-    elif g.stride_x == 1:
-        for t in range(above, below):
-            copy_lanes(x, start + t * step, first, last, window, place + t * LANES)
-    elif g.stride_x == 2:
-        for t in range(above, below):
-            copy_every_second(x, start + t * step, first, last, window, place + t * LANES)
+def _meeting(start, size, stride, count):
+    """First and last of the steps t < count for which 0 <= start + t stride < size."""
+    if stride == 1:  # divisions are slow
+        first, last = -start, size - start
     else:
-        for t in range(above, below):
-            clear(window, place + t * LANES)
-            for lane in range(first, last):
-                window[place + t * LANES + lane] = x[start + t * step + lane * g.stride_x]
+        first, last = -(start // stride), (size - 1 - start) // stride + 1
+    first = min(count, max(0, first))
+    return first, max(first, min(count, last))
 
 
 @kernel
@@ -96,23 +87,33 @@ def pack_window(g, x, first_channel, last_channel, top, left, window):
 
     window[((c kw + j) s + phase) depth + t, lane] = x[c, top + phase + t s, left + j d + lane s], 0 outside the image.
     """
-    piece = g.depth * LANES
-    for j in range(g.kernel_width):
-        column = left + j * g.dilation_x
-        first = max(0, -(column // g.stride_x))  # the lanes that meet the image
-        last = min(LANES, (g.width - 1 - column) // g.stride_x + 1)
-        for phase in range(g.stride_y):
-            row = top + phase
-            above = min(g.depth, max(0, -(row // g.stride_y)))  # the rows that do
-            below = max(above, min(g.depth, (g.height - 1 - row) // g.stride_y + 1))
-            for c in range(first_channel, last_channel):
+    step, stride, depth, ahead = g.stride_y * g.pitch, g.stride_x, g.depth, 2 * g.plane
+    place = 0
+    for c in range(first_channel, last_channel):
+        for j in range(g.kernel_width):
+            column = left + j * g.dilation_x
+            first, last = _meeting(column, g.width, stride, LANES)  # the lanes that meet the image
+            whole = stride == 1 and first == 0 and last == LANES
+            for phase in range(g.stride_y):
+                row = top + phase
+                above, below = _meeting(row, g.height, g.stride_y, depth)  # the rows that do
                 start = c * g.plane + row * g.pitch + column
-                place = (((c - first_channel) * g.kernel_width + j) * g.stride_y + phase) * piece
-                for t in range(above):
-                    clear(window, place + t * LANES)
-                _copy_rows(g, x, start, first, last, above, below, window, place)
-                for t in range(below, g.depth):
-                    clear(window, place + t * LANES)
+                for t in range(depth):
+                    source, target = start + t * step, place + t * LANES
+                    if t < above or t >= below:
+                        clear(window, target)
+                    elif whole:
+                        prefetch(x, source + ahead)
+                        copy_vector(x, source, window, target)
+                    elif stride == 1:
+                        copy_lanes(x, source, first, last, window, target)
+                    elif stride == 2:
+                        copy_every_second(x, source, first, last, window, target)
+                    else:
+                        clear(window, target)
+                        for lane in range(first, last):
+                            window[target + lane] = x[source + lane * stride]
+                place += depth * LANES
 
 
 @kernel

@@ -12,7 +12,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from .jit import inlined, kernel
 from .memory import floats, integers, offsets_at, step
-from .pooling import _average_forward, _max_forward, _max_forward_2x2
+from .pooling import _average_forward, _max_forward, max_squares
 from .simd import tile
 from .sparse import Convolution, Product, convolve, multiply_samples, multiply_single
 
@@ -168,12 +168,14 @@ def max_pool() -> int:
         f, g = read_frame(numbers), read_pooling(numbers)
         begin, end = part * g.channels // parts, (part + 1) * g.channels // parts
         for n in range(first, last):
-            x = _sample(f.x, f.x_size, f.x_local, n, first, workspace).reshape((g.channels, g.height, g.width))
-            y = _sample(f.y, f.y_size, f.y_local, n, first, workspace).reshape((g.channels, g.out_height, g.out_width))
+            x = _sample(f.x, f.x_size, f.x_local, n, first, workspace)
+            y = _sample(f.y, f.y_size, f.y_local, n, first, workspace)
             if g.window_y == g.window_x == g.stride_y == g.stride_x == 2 and g.pad_y == g.pad_x == 0:
-                _max_forward_2x2(begin, end, x, y)
-            else:
-                _max_forward(begin, end, x, g.window_y, g.window_x, g.stride_y, g.stride_x, g.pad_y, g.pad_x, y)
+                max_squares(begin, end, g.height, g.width, x, y)
+                continue
+            planes = x.reshape((g.channels, g.height, g.width))
+            pooled = y.reshape((g.channels, g.out_height, g.out_width))
+            _max_forward(begin, end, planes, g.window_y, g.window_x, g.stride_y, g.stride_x, g.pad_y, g.pad_x, pooled)
 
     return step(run)
 

@@ -148,7 +148,7 @@ def unpruned(network: Network) -> Network:
 
 def _file_bytes(network: Network) -> dict[str, int]:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.npz"
+        path = Path(folder) / "network.sparsenet"
         save_network(path, network)
         return bytes_by_layer(path)
 

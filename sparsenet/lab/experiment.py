@@ -82,14 +82,14 @@ def run_experiment(experiment: Experiment, folder: str | Path, narrator: Narrato
     narrator = narrator or Narrator()
     data = load_dataset(experiment.dataset, folder=experiment.data)
     folder = Path(folder)
-    _check_folder(folder)
+    check_folder(folder)
     dense = _train(experiment, data, narrator)
-    save_network(folder / "dense.npz", dense)
+    save_network(folder / "dense.sparsenet", dense)
     pruned = dense.copy()
     history = _prune(experiment, data, pruned, narrator)
     compacted = remove_pruned_structures(pruned)
-    save_network(folder / "pruned.npz", pruned)
-    save_network(folder / "compacted.npz", compacted)
+    save_network(folder / "pruned.sparsenet", pruned)
+    save_network(folder / "compacted.sparsenet", compacted)
     narrator.progress("measuring ...")
     reports = {
         batch: cost_report(
@@ -118,7 +118,7 @@ def write_json(path: Path, content: dict) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
     """Make the folder and write into it now, not after an hour of training."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..nn.files import write_atomically
+from .report import count_threads
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .calibration import Calibration
 
 
 def plot_accuracy(path: str | Path, sparsity: Sequence[float], accuracy: Sequence[float], dense: float) -> None:
@@ -14,13 +21,7 @@ def plot_accuracy(path: str | Path, sparsity: Sequence[float], accuracy: Sequenc
     ImportError
         Where matplotlib is missing; the message says how to get it.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("a plot needs matplotlib: pip install 'sparsenet[app]'") from None
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _new_figure()
     axes = figure.add_subplot()
     axes.axhline(100 * dense, color="grey", linestyle="--", label="dense")
     axes.plot([100 * s for s in sparsity], [100 * a for a in accuracy], marker="o", label="pruned and retrained")
@@ -28,4 +29,45 @@ def plot_accuracy(path: str | Path, sparsity: Sequence[float], accuracy: Sequenc
     axes.set_ylabel("validation accuracy (%)")
     axes.grid(alpha=0.3)
     axes.legend()
+    _save(path, figure)
+
+
+def plot_calibration(path: str | Path, calibration: "Calibration") -> None:
+    """Draw the speed-up over the dense form against sparsity, a line per layer beside 1 / (1 - s), into a PNG.
+
+    Raises
+    ------
+    ImportError
+        Where matplotlib is missing; the message says how to get it.
+    """
+    figure = _new_figure()
+    axes = figure.add_subplot()
+    sparsities = calibration.sparsities
+    curve = [sparsities[0] + (sparsities[-1] - sparsities[0]) * step / 100 for step in range(101)]
+    axes.axhline(1, color="grey", linewidth=1)
+    axes.plot([100 * s for s in curve], [1 / (1 - s) for s in curve], color="grey", linestyle="--", label="1 / (1 - s)")
+    for name, layer in calibration.layers.items():
+        axes.plot([100 * s for s in sparsities], [layer.speedup(s) for s in sparsities], marker=".", label=name)
+    axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_formatter(lambda value, position: f"{value:g}")
+    axes.set_xlabel("sparsity (% of the weights removed)")
+    axes.set_ylabel("speed-up over the dense form")
+    axes.set_title(f"batch of {calibration.batch}, {count_threads(calibration.threads)}", fontsize="medium")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    _save(path, figure)
+
+
+def _new_figure() -> "Figure":
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError("a plot needs matplotlib: pip install 'sparsenet[app]'") from None
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(path: str | Path, figure: "Figure") -> None:
     write_atomically(Path(path), lambda file: figure.savefig(file, format="png", dpi=120))

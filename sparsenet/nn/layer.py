@@ -123,8 +123,15 @@ def he_normal(shape: Shape, rng: np.random.Generator) -> np.ndarray:
     return (rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))).astype(np.float32)
 
 
-def glorot_uniform(shape: Shape, rng: np.random.Generator) -> np.ndarray:
-    """Draw w ~ U(-a, a), a = sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 16): for linear outputs, tanh."""
+def glorot_uniform(shape: Shape, rng: np.random.Generator, groups: int = 1) -> np.ndarray:
+    """Draw w ~ U(-a, a), a = sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 16): for linear outputs, tanh.
+
+    An input of a convolution in groups reaches the outputs of its own group only: `functools.partial` can set `groups`.
+
+    Notes
+    -----
+    fan_in = (C/G) kh kw,   fan_out = (O/G) kh kw   for a weight of shape (O, C/G, kh, kw)
+    """
     window = np.prod(shape[2:])
-    bound = np.sqrt(6 / (shape[1] * window + shape[0] * window))
+    bound = np.sqrt(6 / (shape[1] * window + shape[0] // groups * window))
     return rng.uniform(-bound, bound, shape).astype(np.float32)

@@ -44,16 +44,20 @@ class Conv2d(Weighted):
     Parameters
     ----------
     in_channels, out_channels : int
-    kernel_size, stride, padding : int or (height, width)
+    kernel_size, stride, padding, dilation : int or (height, width)
+    groups : int
+        Equal parts of the channels, each a convolution of its own; `in_channels` of them make it depthwise.
     init : function (shape, rng) -> array
         Initial weights; `he_normal` unless given. The bias starts at zero.
     seed : int or Generator
 
     Notes
     -----
-    y[n,o,r,q]  = b[o] + sum_cij w[o,c,i,j] x[n, c, r s + i - p, q s + j - p]
-    dw[o,c,i,j] = sum_nrq dy[n,o,r,q] x[n, c, r s + i - p, q s + j - p];   db[o] = sum_nrq dy[n,o,r,q]
-    dx[n, c, r s + i - p, q s + j - p] += w[o,c,i,j] dy[n,o,r,q]
+    C input channels, O output channels, G groups; g = floor(o G / O) is the group of o. w has shape (O, C/G, kh, kw).
+
+    y[n,o,r,q]  = b[o] + sum_cij w[o,c,i,j] x[n, g C/G + c, r s + i d - p, q s + j d - p]
+    dw[o,c,i,j] = sum_nrq dy[n,o,r,q] x[n, g C/G + c, r s + i d - p, q s + j d - p];   db[o] = sum_nrq dy[n,o,r,q]
+    dx[n, g C/G + c, r s + i d - p, q s + j d - p] += w[o,c,i,j] dy[n,o,r,q]
     """
 
     def __init__(
@@ -63,6 +67,8 @@ class Conv2d(Weighted):
         kernel_size: int | tuple[int, int],
         stride: int | tuple[int, int] = 1,
         padding: int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
         *,
         init: Initializer = he_normal,
         seed: int | np.random.Generator = 0,
@@ -72,19 +78,29 @@ class Conv2d(Weighted):
         self.kernel_size = check_pair("kernel_size", kernel_size, at_least=1)
         self.stride = check_pair("stride", stride, at_least=1)
         self.padding = check_pair("padding", padding, at_least=0)
-        shape = (self.out_channels, self.in_channels, *self.kernel_size)
+        self.dilation = check_pair("dilation", dilation, at_least=1)
+        self.groups = check_count("groups", groups)
+        for name, count in (("in_channels", self.in_channels), ("out_channels", self.out_channels)):
+            if count % self.groups:
+                raise ValueError(f"{name} must be a multiple of groups, {self.groups}, not {count}")
+        shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
         self.weight, self.bias = _initial(init, shape, seed)
+
+    @property
+    def geometry(self) -> tuple:
+        """(stride, padding, dilation, groups), in the order in which the kernels take them."""
+        return self.stride, self.padding, self.dilation, self.groups
 
     def forward(self, x, training=False):
         self.saved = x
-        return conv.conv2d(x, self.weight.value, self.bias.value, self.stride, self.padding)
+        return conv.conv2d(x, self.weight.value, self.bias.value, *self.geometry)
 
     def set_gradients(self, dy):
-        self.weight.grad = conv.conv2d_weight_gradient(self.saved, dy, self.kernel_size, self.stride, self.padding)
+        self.weight.grad = conv.conv2d_weight_gradient(self.saved, dy, self.kernel_size, *self.geometry)
         self.bias.grad = dy.sum(axis=(0, 2, 3))
 
     def input_gradient(self, dy):
-        return conv.conv2d_input_gradient(dy, self.weight.value, self.saved.shape[2:], self.stride, self.padding)
+        return conv.conv2d_input_gradient(dy, self.weight.value, self.saved.shape[2:], *self.geometry)
 
     def parameters(self):
         return {"weight": self.weight, "bias": self.bias}
@@ -92,10 +108,10 @@ class Conv2d(Weighted):
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) != 3 or shape[0] != self.in_channels:
             raise ValueError(f"Conv2d takes images of {self.in_channels} channels (C, H, W), not shape {shape}")
-        return self.out_channels, *conv.output_size(shape[1:], self.kernel_size, self.stride, self.padding)
+        return self.out_channels, *conv.output_size(shape[1:], self.kernel_size, *self.geometry[:3])
 
     def config(self):
-        names = ("in_channels", "out_channels", "kernel_size", "stride", "padding")
+        names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
         return {name: getattr(self, name) for name in names}
 
 

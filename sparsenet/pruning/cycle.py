@@ -135,8 +135,9 @@ def prune(
     """Score -> mask: apply the strategy's masks to the network in place and return them.
 
     Whole filters and neurons take what belongs to them along (bias, batch normalisation, the next layer's columns); the
-    output layer's neurons, which are the classes, are left out (for `Channel`: the first layer's inputs). `factor` in
-    [0, 1) reduces the losing weights instead of deleting them (0 deletes).
+    output layer's neurons, which are the classes, are left out (for `Channel`: the first layer's inputs), and so are
+    convolutions in groups (see `fixed_layers`). `factor` in [0, 1) reduces the losing weights instead of deleting them
+    (0 deletes).
 
     Parameters
     ----------
@@ -157,7 +158,7 @@ def prune(
     fixed = fixed_layers(network, strategy.granularity) if structured else set()
     wrong = sorted(fixed & set(overrides or {}))
     if wrong:
-        raise ValueError(f"overrides names {', '.join(map(repr, wrong))}, whose units are the network's own")
+        raise ValueError(f"overrides names {', '.join(map(repr, wrong))}, whose units have to stay")
     left_out = (set(exclude) | fixed) & set(scores)
     current = {name: mask for name, mask in network.masks().items() if name in scores}
     masks = strategy(scores, strength, current=current, exclude=left_out, overrides=overrides)

@@ -1,16 +1,18 @@
 """Which arrays belong to one unit (a filter, a neuron): what goes when the unit goes.
 
 A unit of a weighted layer owns its row of the weight and its bias; the scale and shift of a batch normalisation behind
-it; and the columns of every next layer that read it (after a flatten, H*W columns a channel).
+it; the row and the bias of a depthwise convolution behind it, which is tied to it channel by channel; and the columns
+of every next layer that read it (after a flatten, H*W columns a channel).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..nn.layers import Dropout, Flatten, ReLU, Weighted
+from ..nn.layer import Layer, Parameter
+from ..nn.layers import Conv2d, Dropout, Flatten, Linear, ReLU, Weighted
 from ..nn.network import Network
-from ..nn.normalization import BatchNorm
+from ..nn.normalization import BatchNorm, WeightNorm
 from ..nn.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from .masks import Granularity
 
@@ -26,15 +28,21 @@ class Coupling:
     ----------
     producer : str
         The layer whose output units these are.
-    norms : names of the batch normalisations between
+    between : names of the batch normalisations and depthwise convolutions between, in order
     consumers : dict name -> columns per unit
-        The weighted layers that read the units. Empty where the units must stay: they are the network's outputs, or run
-        into a layer of which it is not known that it keeps channels apart.
+        The weighted layers that read the units. Empty where the units must stay: they are the network's outputs, run
+        into a layer of which it is not known that it keeps channels apart, or are tied to each other or to those of
+        another layer by a convolution in groups.
     """
 
     producer: str
-    norms: tuple[str, ...]
+    between: tuple[str, ...]
     consumers: dict[str, int]
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """The layers in which a unit has something of its own: the producer and those between."""
+        return self.producer, *self.between
 
 
 def find_couplings(network: Network) -> list[Coupling]:
@@ -43,29 +51,54 @@ def find_couplings(network: Network) -> list[Coupling]:
 
 
 def _follow(network: Network, producer: str) -> Coupling:
+    fixed = Coupling(producer, (), {})
+    if _groups(network[producer]) > 1:
+        return fixed
     units = len(network[producer].weight.value)
-    norms, consumers, frontier = [], {}, [producer]
+    between, consumers, frontier = [], {}, [producer]
     while frontier:
         readers = network.consumers(frontier.pop())
+        alone = len(readers) == 1 and not frontier and not consumers  # else a unit may be dead here and read elsewhere
         for node in readers:
-            if isinstance(node.layer, Weighted):
+            weighted = isinstance(node.layer, Weighted)
+            if weighted and _groups(node.layer) == 1:
                 consumers[node.name] = node.layer.weight.value.shape[1] // units
                 continue
-            channels = getattr(node.layer, "channels", units)  # a batch normalisation of flattened images has others
-            if type(node.layer) not in CHANNELWISE or channels != units:
-                return Coupling(producer, (), {})
-            if isinstance(node.layer, BatchNorm):
-                norms.append(node.name)
+            passes = _is_depthwise(node.layer) and alone if weighted else _keeps_apart(node.layer, units)
+            if not passes:
+                return fixed
+            if weighted or isinstance(node.layer, BatchNorm):
+                between.append(node.name)
             frontier.append(node.name)
         if not readers:
-            return Coupling(producer, (), {})
-    return Coupling(producer, tuple(norms), consumers)
+            return fixed
+    return Coupling(producer, tuple(between), consumers)
+
+
+def unwrapped(layer: Weighted) -> Conv2d | Linear:
+    """The layer itself, or the one inside a weight normalisation."""
+    return layer.layer if isinstance(layer, WeightNorm) else layer
+
+
+def _groups(layer: Weighted) -> int:
+    return getattr(unwrapped(layer), "groups", 1)
+
+
+def _is_depthwise(layer: Weighted) -> bool:
+    """Whether a convolution in groups turns each channel into one."""
+    return _groups(layer) == len(layer.weight.value) and layer.weight.value.shape[1] == 1
+
+
+def _keeps_apart(layer: Layer, units: int) -> bool:
+    channels = getattr(layer, "channels", units)  # a batch normalisation of flattened images has others
+    return type(layer) in CHANNELWISE and channels == units
 
 
 def fixed_layers(network: Network, granularity: Granularity) -> set[str]:
     """The layers whose units structured pruning must leave: for `Filter` those whose outputs are the network's.
 
-    For `Channel` those whose inputs are the network's.
+    For `Channel` those whose inputs are the network's. For both all convolutions in groups, and for `Filter` the layers
+    before them; only the channels of a depthwise one go, with the filters of the layer before it.
     """
     couplings = find_couplings(network)
     free = (
@@ -82,7 +115,7 @@ def unit_columns(weight: np.ndarray, per_unit: int) -> np.ndarray:
 
 
 def extend_masks(network: Network) -> None:
-    """Mask all that belongs to the units whose every weight is masked: bias, batch normalisation, the next columns.
+    """Mask all that belongs to the units whose every weight is masked: bias, what is between, the next columns.
 
     The output then is that of a network without these units, exactly: a masked filter emits 0, not its bias or the beta
     of the batch normalisation behind it.
@@ -91,33 +124,41 @@ def extend_masks(network: Network) -> None:
         if not coupling.consumers:
             continue
         alive = _alive(network, coupling)
-        layer = network[coupling.producer]
-        columns = alive.reshape(-1, *[1] * (layer.weight.value.ndim - 1))
-        layer.set_mask(network.masks()[coupling.producer] & columns)
-        for parameter in [layer.bias, *_norm_parameters(network, coupling)]:
-            parameter.set_mask(alive if parameter.mask is None else parameter.mask & alive)
+        for name in coupling.owners:
+            layer = network[name]
+            if isinstance(layer, Weighted):
+                mask = network.masks()[name]
+                layer.set_mask(mask & alive.reshape(-1, *[1] * (mask.ndim - 1)))
+            for parameter in _shifts(layer):
+                parameter.set_mask(alive if parameter.mask is None else parameter.mask & alive)
         for name, per_unit in coupling.consumers.items():
             mask = network.masks()[name]
             network[name].set_mask((unit_columns(mask, per_unit) & alive[:, None]).reshape(mask.shape))
 
 
 def _alive(network: Network, coupling: Coupling) -> np.ndarray:
-    """Units that still have a weight of their own and a weight that reads them."""
+    """Units that still have weights of their own, in each layer where they have any, and a weight that reads them."""
     masks = network.masks()
-    writes = masks[coupling.producer].reshape(len(masks[coupling.producer]), -1).any(axis=1)
+    writes = [_rows_with_weights(masks[name]) for name in coupling.owners if name in masks]
     reads = [unit_columns(masks[name], per).any(axis=(0, 2)) for name, per in coupling.consumers.items()]
-    return writes & np.logical_or.reduce(reads)
+    return np.logical_and.reduce(writes) & np.logical_or.reduce(reads)
 
 
-def _norm_parameters(network: Network, coupling: Coupling) -> list:
-    return [parameter for name in coupling.norms for parameter in network[name].parameters().values()]
+def _rows_with_weights(mask: np.ndarray) -> np.ndarray:
+    return mask.reshape(len(mask), -1).any(axis=1)
+
+
+def _shifts(layer: Layer) -> list[Parameter]:
+    """The parameters of one number per unit: what a layer makes of zeros is zero where they are."""
+    return list(layer.parameters().values()) if isinstance(layer, BatchNorm) else [layer.bias]
 
 
 def silent_units(network: Network, coupling: Coupling) -> np.ndarray:
     """Units that can go without a change of the output: they emit exactly 0, or nothing reads them."""
-    layer, masks = network[coupling.producer], network.masks()
-    empty = ~masks[coupling.producer].reshape(len(layer.bias.value), -1).any(axis=1)
-    last = [p.value for p in _norm_parameters(network, coupling)[-2:]] or [layer.bias.value]
-    zero = empty & np.logical_and.reduce([values == 0 for values in last])
+    masks = network.masks()
+    last = [name for name in coupling.owners if name in masks][-1]
+    zero = ~_rows_with_weights(masks[last])
+    for parameter in _shifts(network[coupling.owners[-1]]):
+        zero &= parameter.value == 0
     unread = [~unit_columns(masks[name], per).any(axis=(0, 2)) for name, per in coupling.consumers.items()]
     return zero | np.logical_and.reduce(unread)

@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from ..nn.layer import Layer
 from ..nn.layers import Conv2d, Weighted
 from ..nn.network import Network
-from ..nn.normalization import BatchNorm, WeightNorm
-from .structures import find_couplings, silent_units
+from ..nn.normalization import WeightNorm
+from .structures import find_couplings, silent_units, unwrapped
 
 
 def remove_pruned_structures(network: Network) -> Network:
@@ -15,6 +16,9 @@ def remove_pruned_structures(network: Network) -> Network:
     normalisation behind it, are 0) or when every weight that reads it is masked. With it go its row, bias, running
     statistics, optimiser state, and the next layer's columns. Masks of what remains are kept. At least one unit per
     layer stays. A weight-pruned network mostly has no such units: then the copy is as large as the original.
+
+    The channels of a depthwise convolution go with the units before it, and settle which ones go. Units before or of
+    another convolution in groups stay: the groups would become unequal.
     """
     small = network.copy()
     removed = True
@@ -30,7 +34,7 @@ def remove_pruned_structures(network: Network) -> Network:
                 continue
             removed = True
             _select_outputs(small[coupling.producer], keep)
-            for name in coupling.norms:
+            for name in coupling.between:
                 _select_channels(small[name], keep)
             for name, per_unit in coupling.consumers.items():
                 columns = (keep[:, None] * per_unit + np.arange(per_unit)).reshape(-1)
@@ -47,7 +51,7 @@ def _select_outputs(layer: Weighted, keep: np.ndarray) -> None:
 
 def _select_weight(layer: Weighted, keep: np.ndarray, axis: int) -> None:
     """Cut the weight along `axis`, and the numbers that describe it."""
-    plain, normalised = (layer.layer, True) if isinstance(layer, WeightNorm) else (layer, False)
+    plain, normalised = unwrapped(layer), isinstance(layer, WeightNorm)
     if normalised and axis == 1:  # the norm of v becomes that of the columns that stay: g follows, w does not change
         shape = layer.direction.value.shape
         kept = np.isin(np.arange(shape[1]), keep).reshape(-1, *[1] * (len(shape) - 2))
@@ -61,7 +65,13 @@ def _select_weight(layer: Weighted, keep: np.ndarray, axis: int) -> None:
     setattr(plain, units[axis], int(keep.size))
 
 
-def _select_channels(layer: BatchNorm, keep: np.ndarray) -> None:
+def _select_channels(layer: Layer, keep: np.ndarray) -> None:
+    """Cut a batch normalisation, or a depthwise convolution: it has as many inputs and groups as outputs."""
+    if isinstance(layer, Weighted):
+        _select_outputs(layer, keep)
+        plain = unwrapped(layer)
+        plain.in_channels = plain.groups = int(keep.size)
+        return
     layer.channels = int(keep.size)
     layer.gamma, layer.beta = layer.gamma.select(keep, 0), layer.beta.select(keep, 0)
     layer.running_mean, layer.running_var = layer.running_mean[keep].copy(), layer.running_var[keep].copy()
