@@ -91,7 +91,10 @@ def test_a_kept_weight_of_zero_stays_kept(tmp_path):
     network.apply_masks({"fc": np.array([[True, False, True], [True, True, False]])})
     network["fc"].weight.value[0, 0] = 0.0
     sn.save_network(tmp_path / "net.sparsenet", network)
-    assert sn.load_network(tmp_path / "net.sparsenet").masks()["fc"].tolist() == [[True, False, True], [True, True, False]]
+    assert sn.load_network(tmp_path / "net.sparsenet").masks()["fc"].tolist() == [
+        [True, False, True],
+        [True, True, False],
+    ]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -334,7 +337,7 @@ def test_other_zips_and_other_sums_are_refused(content, tmp_path):
 
 
 def test_other_versions_are_named(content, tmp_path):
-    newer, older = tmp_path / "newer.sparsenet", tmp_path / "older.sparsenet"
+    newer, older = tmp_path / "newer.sparsenet", tmp_path / "older.npz"
     newer.write_bytes(rewrite(content, lambda header, arrays: header.update(version=99)))
     header = {"format": "sparsenet network", "version": 1, "dtype": "float32", "nodes": []}
     np.savez_compressed(older, header=np.frombuffer(json.dumps(header).encode(), np.uint8))

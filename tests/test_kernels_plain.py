@@ -46,7 +46,12 @@ X86 = platform.machine() in ("x86_64", "AMD64")
             "test_sparse or by_hand or gradients or csr_linear or csr_convolution or nothing or im2col_agrees",
             id="without JIT",
         ),
-        pytest.param({"NUMBA_BOUNDSCHECK": "1"} | FEW, KERNELS, "not torch and not threads and not masked_compacted", id="bounds checking"),
+        pytest.param(
+            {"NUMBA_BOUNDSCHECK": "1"} | FEW,
+            KERNELS,
+            "not torch and not threads and not masked_compacted",
+            id="bounds checking",
+        ),
         pytest.param(
             {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": HASWELL} | FEW,
             ENGINE,

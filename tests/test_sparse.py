@@ -36,12 +36,12 @@ def run_convolution(x, weight, mask, bias, stride, padding, dilation, groups, ro
     g, vectors = size_convolution(shape, len(weight), kernel_size, stride, padding, rows, dilation=dilation, relu=relu)
     g = g._replace(splits=min(splits, -(-len(weight) // rows)))
     stream = pack_convolution(weight, mask, bias, g, rows, dilation_y=dilation[0], groups=groups)
-    window = np.full(g.chunk * g.kernel_width * g.stride_y * g.depth * LANES, np.nan, np.float32)
+    window = np.full(g.chunk * g.shifts * g.spread * g.stride_y * g.depth * LANES, np.nan, np.float32)
     sums = np.full(-(-g.tall // vectors) * vectors * LANES * len(stream.bias), np.nan, np.float32)
     y = np.full(g.outputs * g.out_plane, np.nan, np.float32)
     arrays = (stream.values, stream.offsets, stream.rows, stream.bias, y, window, sums)
     for part in range(parts):
-        sparse.convolve(tile(rows, vectors), g, np.ascontiguousarray(x).reshape(-1), *arrays, part, parts)
+        sparse.convolve(tile(rows, vectors, g.spread), g, np.ascontiguousarray(x).reshape(-1), *arrays, part, parts)
     return y.reshape(g.outputs, -1)
 
 
@@ -218,7 +218,7 @@ def test_blocks_are_recognised():
 @kernel
 def _all_operations(shape, values, offsets, numbers, out):
     total = simd.splat(shape, values, 1)
-    total = simd.fma(total, values, offsets, 1, numbers, 2)
+    total = simd.fma(shape, total, values, offsets, 1, numbers, 2)
     simd.store(total, out, 3, 200, 20)
     simd.store(simd.relu(simd.load(shape, numbers, 5)), out, 1000, 200, 20)
     out[0] = simd.fma_scalar(np.float32(0.5), values, offsets, 1, numbers)

@@ -22,12 +22,12 @@ def native_convolution(
     dilation_y, groups = layer.dilation[0], layer.groups
     stream = pack_convolution(frozen.weight, mask, frozen.bias, g, rows, dilation_y=dilation_y, groups=groups)
     return Native(
-        address=partial(calls.convolution, rows, vectors),
+        address=partial(calls.convolution, rows, vectors, g.spread),
         sizes=g,
         input_size=int(np.prod(input_shape)),
         output_size=g.outputs * g.out_plane,
         stream=stream,
-        window=g.chunk * g.kernel_width * g.stride_y * g.depth * LANES,
+        window=g.chunk * g.shifts * g.spread * g.stride_y * g.depth * LANES,
         sums=-(-g.tall // vectors) * vectors * LANES * len(stream.bias),
         parts=g.tiles_y * g.tiles_x,
         work=len(stream.values) * g.out_plane,

@@ -103,7 +103,9 @@ def freeze_plain(layer: Layer, input_shape: tuple[int, ...], shape: tuple[int, .
     """A layer without weights as a native step; None for one of another type, subclasses too."""
     kind = type(layer)
     if kind in (MaxPool2d, AvgPool2d):
-        address = calls.max_pool if kind is MaxPool2d else calls.average_pool
+        squares = layer.window == layer.stride == (2, 2) and layer.padding == (0, 0)
+        largest = calls.max_pool_squares if squares else calls.max_pool
+        address = largest if kind is MaxPool2d else calls.average_pool
         return native_pool(address, input_shape, shape, layer.window, layer.stride, layer.padding)
     if kind is GlobalAvgPool2d:
         size = input_shape[1:]

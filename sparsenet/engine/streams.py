@@ -13,6 +13,7 @@ from ..kernels.simd import LANES, REGISTERS
 from ..kernels.sparse import Convolution, Product
 
 WINDOW = 28 * 1024  # bytes of the window, which has to stay in the first-level cache (32 to 64 KB); measured
+LINE = 16  # float32 numbers in a cache line
 STACK = 14  # vectors below each other that one window serves, about: more waste less on its upper and lower edge
 OVERHEAD = 4  # what one entry of the stream costs beside its multiply-adds, in multiply-adds of a vector (measured)
 VECTORS = {  # numbers of vectors R worth compiling, by M: M R sums, and what is held beside them, fit the registers
@@ -80,15 +81,17 @@ def pack_convolution(
 
     Notes
     -----
-    offset of (c, i, j) = (((c' kw + j) s + (i d) mod s) depth + floor(i d / s)) LANES, c' = c within its chunk.
+    offset of (c, i, j) = (((c' kw + j) s + (i d) mod s) depth + floor(i d / s)) LANES, c' = c within its chunk; where
+    one copy of wider rows serves all shifts, ((c' s + (i d) mod s) depth + floor(i d / s)) 2 LANES + j d.
     """
     outputs, inputs, kernel_h, kernel_w = weight.shape
     blocks = -(-outputs // rows)
     c, i, j = np.indices((inputs, kernel_h, kernel_w)).reshape(3, -1)
     group = np.arange(blocks) * rows // (outputs // groups)
     channel = group[:, None] * inputs + c
-    place = ((channel % g.chunk * kernel_w + j) * g.stride_y + i * dilation_y % g.stride_y) * g.depth
-    offset = (place + i * dilation_y // g.stride_y) * LANES
+    copy, shift = (j, 0) if g.shifts > 1 else (0, j * g.dilation_x)
+    place = ((channel % g.chunk * g.shifts + copy) * g.stride_y + i * dilation_y % g.stride_y) * g.depth
+    offset = (place + i * dilation_y // g.stride_y) * g.spread * LANES + shift
     flat = (outputs, -1)
     return _pack(weight.reshape(flat), mask.reshape(flat), bias, rows, channel // g.chunk, offset)
 
@@ -117,7 +120,10 @@ def size_convolution(
     pointwise = kernel == (1, 1) and stride == (1, 1) and padding == (0, 0)
     vectors, tall, flat = _choose_tile(out_h, out_w, rows, pointwise)
     depth = tall + (extent[0] - 1) // stride[0]
-    chunk = max(1, WINDOW // (kernel[1] * stride[0] * depth * LANES * 4))
+    reach = (kernel[1] - 1) * dilation[1]
+    shared = kernel[1] > 1 and stride[1] == 1 and reach <= LANES <= LINE // 2
+    shifts, spread = (1, 2) if shared else (kernel[1], 1)
+    chunk = max(1, WINDOW // (shifts * spread * stride[0] * depth * LANES * 4))
     chunks = -(-channels // chunk)
     pitch = (LANES, LANES) if flat else (width, out_w)
     g = Convolution(
@@ -137,6 +143,8 @@ def size_convolution(
         pad_y=padding[0],
         pad_x=padding[1],
         dilation_x=dilation[1],
+        shifts=shifts,
+        spread=spread,
         depth=depth,
         chunk=-(-channels // chunks),
         chunks=chunks,

@@ -38,9 +38,12 @@ VECTOR = ir.VectorType(F32, LANES)
 LANE_MASK = ir.VectorType(ir.IntType(1), LANES)
 
 
-def tile(rows: int, vectors: int) -> tuple:
-    """Nested tuple of zeros whose type says: M = `rows` output channels by R = `vectors` vectors."""
-    return ((0,) * vectors,) * rows
+def tile(rows: int, vectors: int, spread: int = 1) -> tuple:
+    """Nested tuple of zeros whose type says: M = `rows` output channels by R = `vectors` vectors.
+
+    The pieces that are multiplied lie `spread` vectors apart in the window.
+    """
+    return (((0,) * spread,) * vectors,) * rows
 
 
 class BlockType(types.Type):
@@ -186,41 +189,50 @@ def store(typing_context, block, array, start, plane, pitch):
 # --- arithmetic ----------------------------------------------------------------------------------------------------
 
 
-def fma(block, weights, offsets, k, window, base):
-    """block[m, v, :] + weights[k M + m] window[base + offsets[k] + v LANES : ...]: M weights meet R vectors."""
+def fma(tile, block, weights, offsets, k, window, base):
+    """block[m, v, :] + weights[k M + m] window[base + offsets[k] + v spread LANES : ...]: M weights meet R vectors."""
     rows, vectors, _ = block.shape
-    start = base + offsets[k]
-    piece = window[start : start + vectors * LANES].reshape(vectors, LANES)
+    places = np.arange(vectors)[:, None] * len(tile[0][0]) * LANES + np.arange(LANES)
+    piece = window[base + offsets[k] + places]
     return block + weights[k * rows : (k + 1) * rows, None, None] * piece
 
 
 @compiled(fma)
-def fma(typing_context, block, weights, offsets, k, window, base):
+def fma(typing_context, tile, block, weights, offsets, k, window, base):
+    spread = len(tile[0][0])
+
     def emit(context, builder, signature, args):
         _forbid_unrolling(builder)
         # fmuladd, not fma: a CPU without the fused instruction then multiplies and adds instead of calling a library
         kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
         multiply_add = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
-        _check(context, builder, signature.args[2], args[2], args[3], 1)
-        start = builder.sext(_scalar(context, builder, signature.args[2], args[2], args[3], 0), I64)
-        first = _address(context, builder, signature.args[4], args[4], args[5], start)
-        entry = builder.mul(args[3], ir.Constant(I64, block.rows))
-        _check(context, builder, signature.args[1], args[1], entry, block.rows)
-        _check(context, builder, signature.args[4], args[4], builder.add(args[5], start), block.vectors * LANES)
+        _check(context, builder, signature.args[3], args[3], args[4], 1)
+        start = builder.sext(_scalar(context, builder, signature.args[3], args[3], args[4], 0), I64)
+        first = _address(context, builder, signature.args[5], args[5], args[6], start)
+        entry = builder.mul(args[4], ir.Constant(I64, block.rows))
+        _check(context, builder, signature.args[2], args[2], entry, block.rows)
+        _check(
+            context,
+            builder,
+            signature.args[5],
+            args[5],
+            builder.add(args[6], start),
+            ((block.vectors - 1) * spread + 1) * LANES,
+        )
 
         def piece(v):
-            return _load(builder, builder.gep(first, [ir.Constant(I64, v)]))
+            return _load(builder, builder.gep(first, [ir.Constant(I64, v * spread)]))
 
         def weight(m):
-            return _broadcast(builder, _scalar(context, builder, signature.args[1], args[1], entry, m))
+            return _broadcast(builder, _scalar(context, builder, signature.args[2], args[2], entry, m))
 
         def add(result, m, v, factor, vector):
             place = m * block.vectors + v
-            total = builder.call(multiply_add, [factor, vector, builder.extract_value(args[0], place)])
+            total = builder.call(multiply_add, [factor, vector, builder.extract_value(args[1], place)])
             return builder.insert_value(result, total, place)
 
         # The fewer of the two are held in registers, the others pass through one.
-        result = args[0]
+        result = args[1]
         if block.rows <= block.vectors:
             held = [weight(m) for m in range(block.rows)]
             for v in range(block.vectors):
@@ -235,7 +247,7 @@ def fma(typing_context, block, weights, offsets, k, window, base):
                     result = add(result, m, v, passing, held[v])
         return result
 
-    return block(block, weights, offsets, types.intp, window, types.intp), emit
+    return block(tile, block, weights, offsets, types.intp, window, types.intp), emit
 
 
 def _forbid_unrolling(builder):

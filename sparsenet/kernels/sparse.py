@@ -5,8 +5,8 @@ Every kept weight (o, c, i, j) is one fused multiply-add of a number with a shif
 - the tile, R vectors of M output channels, stays in registers over all weights of an output row;
 - the pieces come from a *window*, a copy of the few input channels that the tile needs next, small enough for the
   first-level cache: channels go in chunks, and the tile's sums wait in `sums` between them;
-- the window holds every column shift j on its own, so that each load is aligned, and zeros where the image ends, so
-  that there is no edge to test for;
+- the window begins each row at a cache line, so that no load crosses one (where two vectors fill a line or more, by a
+  copy for each column shift), and holds zeros where the image ends, so that there is no edge to test for;
 - the weights are a stream of (values, offset into the window), in the order in which they are used.
 
 A dense layer is the pattern with every weight kept; M x 1 blocks of output channels share one offset (and one load) for
@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .jit import kernel
+from .jit import inlined, kernel
 from .lanes import clear, copy_every_second, copy_lanes, copy_vector, prefetch, transpose
 from .simd import LANES, fma, fma_scalar, load, relu, splat, store
 
@@ -30,7 +30,8 @@ class Convolution(NamedTuple):
 
     `pitch` and `plane` are the distances between rows and between channels. A tile covers R rows of LANES columns; a
     `flat` one (1 x 1 kernels) R LANES positions of the image in a row. A window serves the tiles that cover `tall` rows
-    (vectors, if flat), one below the other; `depth` vectors hold one (channel, column shift, row phase) of it.
+    (vectors, if flat), one below the other; it holds `shifts` copies of a channel, each for one column shift, or one of
+    rows that are `spread` vectors wide and serve all shifts. `depth` rows hold one (channel, copy, row phase) of it.
     """
 
     channels: int
@@ -49,6 +50,8 @@ class Convolution(NamedTuple):
     pad_y: int
     pad_x: int
     dilation_x: int
+    shifts: int
+    spread: int
     depth: int
     chunk: int
     chunks: int
@@ -85,21 +88,24 @@ def _meeting(start, size, stride, count):
 def pack_window(g, x, first_channel, last_channel, top, left, window):
     """Copy what a tile needs of some channels of x, whose first lane's first tap is x[top, left], into the window.
 
-    window[((c kw + j) s + phase) depth + t, lane] = x[c, top + phase + t s, left + j d + lane s], 0 outside the image.
+    window[((c kw + j) s + phase) depth + t, lane] = x[c, top + phase + t s, left + j d + lane s], 0 outside the image;
+    with a spread of 2 there is j = 0 only, of twice the lanes: a column shift is then a shift within a cache line.
     """
     step, stride, depth, ahead = g.stride_y * g.pitch, g.stride_x, g.depth, 2 * g.plane
+    reach = (g.kernel_width - 1) * g.dilation_x  # lanes of the second vector that a shift comes to
     place = 0
     for c in range(first_channel, last_channel):
-        for j in range(g.kernel_width):
+        for j in range(g.shifts):
             column = left + j * g.dilation_x
             first, last = _meeting(column, g.width, stride, LANES)  # the lanes that meet the image
             whole = stride == 1 and first == 0 and last == LANES
+            first_behind, last_behind = _meeting(column + LANES, g.width, 1, reach)
             for phase in range(g.stride_y):
                 row = top + phase
                 above, below = _meeting(row, g.height, g.stride_y, depth)  # the rows that do
                 start = c * g.plane + row * g.pitch + column
                 for t in range(depth):
-                    source, target = start + t * step, place + t * LANES
+                    source, target = start + t * step, place + t * g.spread * LANES
                     if t < above or t >= below:
                         clear(window, target)
                     elif whole:
@@ -113,7 +119,12 @@ def pack_window(g, x, first_channel, last_channel, top, left, window):
                         clear(window, target)
                         for lane in range(first, last):
                             window[target + lane] = x[source + lane * stride]
-                place += depth * LANES
+                    if g.spread == 2:
+                        inside = above <= t < below
+                        copy_lanes(
+                            x, source + LANES, first_behind, last_behind if inside else 0, window, target + LANES
+                        )
+                place += depth * g.spread * LANES
 
 
 @kernel
@@ -127,7 +138,7 @@ def _store_part(block_size, vectors, g, sums, base, o, rows, r0, q0, y):
                 y[target + lane] = sums[start + lane]
 
 
-@kernel
+@inlined
 def multiply_tile(tile, g, chunk, first, last, values, offsets, rows, bias, window, base, sums, begin, r0, q0, y):
     """Add one chunk of channels to the tile at (r0, q0) for the block rows first <= o < last; the last chunk writes y.
 
@@ -148,7 +159,7 @@ def multiply_tile(tile, g, chunk, first, last, values, offsets, rows, bias, wind
         place = begin + (o - first) * m * plane
         total = splat(tile, bias, o * m) if chunk == 0 else load(tile, sums, place)
         for k in range(entry, end):
-            total = fma(total, values, offsets, k, window, base)
+            total = fma(tile, total, values, offsets, k, window, base)
         if chunk < g.chunks - 1:
             store(total, sums, place, plane, LANES)
             continue
@@ -185,7 +196,7 @@ def convolve(tile, g, x, values, offsets, rows, bias, y, window, sums, part, par
             for row in range(0, g.tall, vectors):
                 row = max(0, min(row, g.tall - vectors))
                 r, q = (r0, q0 + row * LANES) if g.flat else (r0 + row, q0)
-                base = row * LANES
+                base = row * g.spread * LANES
                 multiply_tile(
                     tile, g, chunk, first, last, values, offsets, rows, bias, window, base, sums, begin, r, q, y
                 )
@@ -246,7 +257,7 @@ def multiply_samples(tile, g, x, samples, values, offsets, rows, bias, y, window
             base = (o * m - first_output) * plane
             total = splat(tile, bias, o * m) if chunk == 0 else load(tile, sums, base)
             for k in range(begin, end):
-                total = fma(total, values, offsets, k, window, 0)
+                total = fma(tile, total, values, offsets, k, window, 0)
             if g.relu and chunk == g.chunks - 1:
                 total = relu(total)
             store(total, sums, base, plane, LANES)

@@ -121,9 +121,9 @@ def _run_product(shape, row, first, last, part, parts, workspace):
 
 
 @cache
-def convolution(rows: int, vectors: int) -> int:
+def convolution(rows: int, vectors: int, spread: int) -> int:
     """Address of the convolution with tiles of M = rows by R = vectors; compiled on first use."""
-    shape = tile(rows, vectors)
+    shape = tile(rows, vectors, spread)
 
     def run(row, first, last, part, parts, workspace):
         _run_convolution(shape, row, first, last, part, parts, workspace)
@@ -160,8 +160,8 @@ def single() -> int:
 
 
 @cache
-def max_pool() -> int:
-    """Address of max pooling."""
+def max_pool_squares() -> int:
+    """Address of max pooling with windows of 2 x 2 and stride 2."""
 
     def run(row, first, last, part, parts, workspace):
         numbers = integers(row, ROW)
@@ -170,12 +170,23 @@ def max_pool() -> int:
         for n in range(first, last):
             x = _sample(f.x, f.x_size, f.x_local, n, first, workspace)
             y = _sample(f.y, f.y_size, f.y_local, n, first, workspace)
-            if g.window_y == g.window_x == g.stride_y == g.stride_x == 2 and g.pad_y == g.pad_x == 0:
-                max_squares(begin, end, g.height, g.width, x, y)
-                continue
-            planes = x.reshape((g.channels, g.height, g.width))
-            pooled = y.reshape((g.channels, g.out_height, g.out_width))
-            _max_forward(begin, end, planes, g.window_y, g.window_x, g.stride_y, g.stride_x, g.pad_y, g.pad_x, pooled)
+            max_squares(begin, end, g.height, g.width, x, y)
+
+    return step(run)
+
+
+@cache
+def max_pool() -> int:
+    """Address of max pooling with any window."""
+
+    def run(row, first, last, part, parts, workspace):
+        numbers = integers(row, ROW)
+        f, g = read_frame(numbers), read_pooling(numbers)
+        begin, end = part * g.channels // parts, (part + 1) * g.channels // parts
+        for n in range(first, last):
+            x = _sample(f.x, f.x_size, f.x_local, n, first, workspace).reshape((g.channels, g.height, g.width))
+            y = _sample(f.y, f.y_size, f.y_local, n, first, workspace).reshape((g.channels, g.out_height, g.out_width))
+            _max_forward(begin, end, x, g.window_y, g.window_x, g.stride_y, g.stride_x, g.pad_y, g.pad_x, y)
 
     return step(run)
 
