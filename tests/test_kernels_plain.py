@@ -32,7 +32,8 @@ HASWELL = (
     "+avx,+avx2,+bmi,+bmi2,+f16c,+fma,+lzcnt,+movbe,+popcnt,+sse,+sse2,+sse3,+sse4.1,+sse4.2,+ssse3,+cx16,+fsgsbase"
 )
 # what runs through the vector kernels; the rest does not depend on the width of a vector
-TARGETS = "test_sparse or nan or eight_threads or any_number or dilated"
+TARGETS = "test_sparse or any_number"
+BOUNDS = "test_convolution or (test_layers and not torch) or test_sparse or any_number"
 X86 = platform.machine() in ("x86_64", "AMD64")
 
 

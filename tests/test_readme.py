@@ -58,3 +58,16 @@ def test_latency_table_is_that_of_the_stored_results():
         for batch in (1, 64):
             low, median, high = stored[f"{name}, batch {batch}"]
             assert f"{median:,.0f} ({low:,.0f} to {high:,.0f})" in line
+
+
+def test_tables_beside_dense_engines_are_those_of_the_stored_results(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import tables
+
+    cases = json.loads((RESULTS / "run-1t.json").read_text())["cases"]
+    assert {case["group"] for case in cases} >= {"conv", "blocks", "linear", "dense", "networks"}
+    shown = [tables.means_table(cases)]
+    for group in ("conv", "linear", "networks"):
+        shown.append(tables.group_table([case for case in cases if case["group"] == group]))
+    for line in "\n".join(shown).splitlines():
+        assert line in TEXT

@@ -191,11 +191,13 @@ class Crew:
 
     def run(self, job: np.ndarray, x: np.ndarray, y: np.ndarray, samples: int) -> None:
         """Do a job together; the caller holds `free`."""
-        if open_job(self.state, job, x, y, samples, self.workers):
-            for worker in range(1, self.workers):
-                if claim_sleeper(self.state, worker):
-                    self._doors[worker].release()
-        work_and_close(self.state, job, yield_address())
+        try:
+            if open_job(self.state, job, x, y, samples, self.workers):
+                for worker in range(1, self.workers):
+                    if claim_sleeper(self.state, worker):
+                        self._doors[worker].release()
+        finally:  # after an interrupt too: the others may be at work on these arrays
+            work_and_close(self.state, job, yield_address())
 
 
 _crews: dict[int, Crew] = {}

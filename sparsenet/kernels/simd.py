@@ -203,51 +203,41 @@ def fma(typing_context, tile, block, weights, offsets, k, window, base):
 
     def emit(context, builder, signature, args):
         _forbid_unrolling(builder)
-        # fmuladd, not fma: a CPU without the fused instruction then multiplies and adds instead of calling a library
-        kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
-        multiply_add = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
-        _check(context, builder, signature.args[3], args[3], args[4], 1)
-        start = builder.sext(_scalar(context, builder, signature.args[3], args[3], args[4], 0), I64)
-        first = _address(context, builder, signature.args[5], args[5], args[6], start)
+        kinds = signature.args
+        _check(context, builder, kinds[3], args[3], args[4], 1)
+        start = builder.sext(_scalar(context, builder, kinds[3], args[3], args[4], 0), I64)
         entry = builder.mul(args[4], ir.Constant(I64, block.rows))
-        _check(context, builder, signature.args[2], args[2], entry, block.rows)
-        _check(
-            context,
-            builder,
-            signature.args[5],
-            args[5],
-            builder.add(args[6], start),
-            ((block.vectors - 1) * spread + 1) * LANES,
-        )
+        _check(context, builder, kinds[2], args[2], entry, block.rows)
+        size = ((block.vectors - 1) * spread + 1) * LANES
+        _check(context, builder, kinds[5], args[5], builder.add(args[6], start), size)
+        first = _address(context, builder, kinds[5], args[5], args[6], start)
 
         def piece(v):
             return _load(builder, builder.gep(first, [ir.Constant(I64, v * spread)]))
 
         def weight(m):
-            return _broadcast(builder, _scalar(context, builder, signature.args[2], args[2], entry, m))
+            return _broadcast(builder, _scalar(context, builder, kinds[2], args[2], entry, m))
 
-        def add(result, m, v, factor, vector):
-            place = m * block.vectors + v
-            total = builder.call(multiply_add, [factor, vector, builder.extract_value(args[1], place)])
-            return builder.insert_value(result, total, place)
-
-        # The fewer of the two are held in registers, the others pass through one.
-        result = args[1]
-        if block.rows <= block.vectors:
-            held = [weight(m) for m in range(block.rows)]
-            for v in range(block.vectors):
-                passing = piece(v)
-                for m in range(block.rows):
-                    result = add(result, m, v, held[m], passing)
-        else:
-            held = [piece(v) for v in range(block.vectors)]
-            for m in range(block.rows):
-                passing = weight(m)
-                for v in range(block.vectors):
-                    result = add(result, m, v, passing, held[v])
-        return result
+        return _add_products(builder, block, args[1], weight, piece)
 
     return block(tile, block, weights, offsets, types.intp, window, types.intp), emit
+
+
+def _add_products(builder, block, result, weight, piece):
+    """result[m, v] += weight(m) piece(v). The fewer of the two are held in registers, the others pass through one."""
+    # fmuladd, not fma: a CPU without the fused instruction then multiplies and adds instead of calling a library
+    kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
+    multiply_add = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
+    hold_weights = block.rows <= block.vectors
+    outer, inner = (block.vectors, block.rows) if hold_weights else (block.rows, block.vectors)
+    held = [(weight if hold_weights else piece)(i) for i in range(inner)]
+    for o in range(outer):
+        passing = (piece if hold_weights else weight)(o)
+        for i in range(inner):
+            place = i * block.vectors + o if hold_weights else o * block.vectors + i
+            total = builder.call(multiply_add, [held[i], passing, builder.extract_value(result, place)])
+            result = builder.insert_value(result, total, place)
+    return result
 
 
 def _forbid_unrolling(builder):
