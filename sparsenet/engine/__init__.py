@@ -1,1 +1,1 @@
-"""Floor 3: the speed-up. Pruned weights become SciPy CSR arrays, the network a plan of kernels over them."""
+"""Floor 3: the speed-up. Pruned weights become streams, a network a plan: a table of compiled steps."""

@@ -112,8 +112,11 @@ def pack_window(g, x, first_channel, last_channel, top, left, window):
                         prefetch(x, source + ahead)
                         copy_vector(x, source, window, target)
                     elif stride == 1:
+                        prefetch(x, source + ahead)
                         copy_lanes(x, source, first, last, window, target)
                     elif stride == 2:
+                        prefetch(x, source + ahead)
+                        prefetch(x, source + ahead + LANES)
                         copy_every_second(x, source, first, last, window, target)
                     else:
                         clear(window, target)
