@@ -1,6 +1,7 @@
 """The engine's kernels against float64 loops: any shape, pattern and tile; operations on registers against NumPy."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,11 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import config, njit
 
-from sparsenet.engine import streams
-from sparsenet.engine.streams import is_blocked, pack_convolution, pack_product, size_convolution, size_product
+import sparsenet as sn
+from sparsenet.engine import native, program, tiling
+from sparsenet.engine.streams import is_blocked, pack_product, pack_single, size_single
+from sparsenet.engine.tiling import Tile, tile_product
+from sparsenet.engine.weights import FrozenWeights
 from sparsenet.kernels import lanes, pooling, reference, simd, sparse
 from sparsenet.kernels.jit import kernel
-from sparsenet.kernels.simd import LANES, tile
+from sparsenet.kernels.simd import LANES, LINE, tile
 
 # In other modes and for other CPUs each size of a tile has to be compiled anew: fewer of them then.
 EXAMPLES = int(os.environ.get("SPARSENET_TEST_EXAMPLES", "150"))
@@ -37,18 +41,23 @@ def expected_convolution(x, weight, bias, stride, padding, dilation, groups):
     return np.concatenate(each, axis=1)[0]
 
 
+def run(step, x, parts=1):
+    """Output of a native step, its work in `parts`, from memory that holds NaN wherever nothing was written."""
+    prepared = program.Program([step], len(x), 1).prepare()
+    prepared.stages[:, 3] = max(parts, step.pieces)
+    prepared.memory.view(np.float32)[:] = np.nan
+    y = np.full((len(x), step.output_size), np.nan, np.float32)
+    prepared.run(np.ascontiguousarray(x, np.float32), y)
+    return y
+
+
 def run_convolution(x, weight, mask, bias, stride, padding, dilation, groups, rows, *, relu=False, parts=1, splits=1):
-    shape, kernel_size = x.shape, weight.shape[2:]
-    g, vectors = size_convolution(shape, len(weight), kernel_size, stride, padding, rows, dilation=dilation, relu=relu)
-    g = g._replace(splits=min(splits, -(-len(weight) // rows)))
-    stream = pack_convolution(weight, mask, bias, g, rows, dilation_y=dilation[0], groups=groups)
-    window = np.full(g.chunk * g.shifts * g.spread * g.stride_y * g.depth * LANES, np.nan, np.float32)
-    sums = np.full(-(-g.tall // vectors) * vectors * LANES * len(stream.bias), np.nan, np.float32)
-    y = np.full(g.outputs * g.out_plane, np.nan, np.float32)
-    arrays = (stream.values, stream.offsets, stream.rows, stream.bias, y, window, sums)
-    for part in range(parts):
-        sparse.convolve(tile(rows, vectors, g.spread), g, np.ascontiguousarray(x).reshape(-1), *arrays, part, parts)
-    return y.reshape(g.outputs, -1)
+    outputs, inputs, *kernel_size = weight.shape
+    layer = sn.Conv2d(inputs * groups, outputs, kernel_size, stride, padding, dilation, groups)
+    step = native.native_convolution(layer, FrozenWeights(weight, mask, bias), mask, relu, x.shape, rows)
+    splits = min(splits, step.target.blocks)
+    step = replace(step, sizes=step.sizes._replace(splits=splits), parts=step.parts * splits)
+    return run(step, x[None], parts).reshape(outputs, -1)
 
 
 def assert_near(actual, expected):
@@ -72,7 +81,7 @@ pairs = lambda low, high: st.tuples(st.integers(low, high), st.integers(low, hig
     density=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
     relu=st.booleans(),
     division=st.tuples(st.integers(1, 3), st.integers(1, 3)),
-    window=st.sampled_from([64, 2000, streams.WINDOW]),
+    window=st.sampled_from([64, 2000, tiling.WINDOW]),
     seed=st.integers(0, 99),
 )
 def test_convolution(
@@ -87,14 +96,14 @@ def test_convolution(
     x = rng.standard_normal((inputs, *size)).astype(np.float32)
     weight = rng.standard_normal((outputs, inputs // groups, *kernel_size)).astype(np.float32)
     mask, bias = blocked_mask(rng, weight.shape, rows, density), rng.standard_normal(outputs).astype(np.float32)
-    before, streams.WINDOW = streams.WINDOW, window  # small ones make many chunks
+    before, tiling.WINDOW = tiling.WINDOW, window  # small ones make many chunks
     try:
         geometry = (stride, padding, dilation, groups)
         actual = run_convolution(
             x, weight, mask, bias, *geometry, rows, relu=relu, parts=division[0], splits=division[1]
         )
     finally:
-        streams.WINDOW = before
+        tiling.WINDOW = before
     expected = expected_convolution(x, weight * mask, bias, *geometry)
     assert_near(actual, np.maximum(expected, 0) if relu else expected)
 
@@ -121,24 +130,6 @@ def test_depthwise(rng):
     assert_near(actual, expected_convolution(x, weight, bias, *geometry))
 
 
-def run_product(x, weight, mask, bias, rows, *, relu=False, parts=1):
-    samples, (outputs, inputs) = len(x), weight.shape
-    g, vectors = size_product(inputs, outputs, samples, rows, relu=relu)
-    stream = pack_product(weight, mask, bias, g, rows, vectors)
-    plane = vectors * LANES
-    window = np.full(g.chunk * plane, np.nan, np.float32)
-    sums = np.full((-(-outputs // LANES) + 1) * LANES * plane, np.nan, np.float32)
-    y = np.full(samples * outputs, np.nan, np.float32)
-    arrays = (stream.values, stream.offsets, stream.rows, stream.bias, y, window, sums)
-    for first in range(0, samples, plane):
-        some = np.ascontiguousarray(x[first : first + plane])
-        out = y[first * outputs : (first + len(some)) * outputs]
-        for part in range(parts):
-            arrays = (stream.values, stream.offsets, stream.rows, stream.bias, out, window, sums)
-            sparse.multiply_samples(tile(rows, vectors), g, some.reshape(-1), len(some), *arrays, part, parts)
-    return y.reshape(samples, outputs)
-
-
 @given(
     samples=st.sampled_from(SAMPLES),
     inputs=st.sampled_from([1, 5, 16, 40, 301]),
@@ -147,7 +138,7 @@ def run_product(x, weight, mask, bias, rows, *, relu=False, parts=1):
     density=st.sampled_from([0.0, 0.1, 1.0]),
     relu=st.booleans(),
     parts=st.integers(1, 3),
-    window=st.sampled_from([64, streams.WINDOW]),
+    window=st.sampled_from([64, tiling.WINDOW]),
     seed=st.integers(0, 9),
 )
 def test_fully_connected(samples, inputs, outputs, rows, density, relu, parts, window, seed):
@@ -155,11 +146,12 @@ def test_fully_connected(samples, inputs, outputs, rows, density, relu, parts, w
     x = rng.standard_normal((samples, inputs)).astype(np.float32)
     weight, bias = rng.standard_normal((outputs, inputs)).astype(np.float32), rng.standard_normal(outputs)
     mask, bias = blocked_mask(rng, weight.shape, rows, density), bias.astype(np.float32)
-    before, streams.WINDOW = streams.WINDOW, window
+    before, tiling.WINDOW = tiling.WINDOW, window
     try:
-        actual = run_product(x, weight, mask, bias, rows, relu=relu, parts=parts)
+        step = native.native_product(FrozenWeights(weight, mask, bias), mask, relu, samples, rows)
+        actual = run(step, x, parts)
     finally:
-        streams.WINDOW = before
+        tiling.WINDOW = before
     expected = x.astype(np.float64) @ (weight * mask).T.astype(np.float64) + bias
     assert_near(actual, np.maximum(expected, 0) if relu else expected)
 
@@ -172,12 +164,21 @@ def test_one_sample(inputs, outputs, parts, seed):
         rng.standard_normal((outputs, inputs)).astype(np.float32),
     )
     mask, bias = rng.random(weight.shape) < 0.6, rng.standard_normal(outputs).astype(np.float32)
-    g = streams.size_single(inputs, outputs)
-    stream = pack_product(weight, mask, bias, g, 1, 0)
-    y = np.full(outputs, np.nan, np.float32)
+    stream, y = pack_single(weight, mask, bias), np.full(outputs, np.nan, np.float32)
+    arrays = (stream.values, stream.entries, stream.rows, stream.bias, y)
     for part in range(parts):
-        sparse.multiply_single(g, x, stream.values, stream.offsets, stream.rows, stream.bias, y, part, parts)
+        sparse.multiply_single(size_single(inputs, outputs), x, *arrays, part, parts)
     assert_near(y, (weight * mask).astype(np.float64) @ x + bias)
+
+
+def test_one_sample_of_more_inputs_than_an_offset_reaches(rng):
+    weight = np.zeros((2, 70_000), np.float32)
+    mask = rng.random(weight.shape) < 0.001
+    mask[:, -1] = True
+    weight[mask] = rng.standard_normal(mask.sum())
+    x = rng.standard_normal((1, 70_000)).astype(np.float32)
+    actual = run(native.native_single(FrozenWeights(weight, mask, np.ones(2, np.float32)), mask, False), x)
+    assert_near(actual, x.astype(np.float64) @ weight.T + 1)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -198,16 +199,32 @@ def test_nan_and_infinity_pass_through_kept_weights_only(value):
 def test_stream_by_hand():
     """Two outputs, three inputs in chunks of two: chunk by chunk, in each output by output."""
     weight = np.array([[1, 2, 3], [4, 0, 6]], np.float32)
-    mask = np.array([[True, False, True], [True, True, True]])
-    g = streams.size_single(3, 2)._replace(chunk=2, chunks=2)
-    stream = pack_product(weight, mask, np.array([7, 8]), g, 1, 1)
-    assert stream.values.tolist() == [1, 4, 0, 3, 6]
-    assert stream.offsets.tolist() == [0, 0, LANES, 0, 0]
-    assert stream.rows.tolist() == [0, 1, 3, 4, 5]
+    mask = np.array([[True, False, True], [True, True, False]])
+
+    def packed(mask, rows):
+        tiling = tile_product(3, 2, 1, rows)
+        tiling = tiling._replace(
+            target=tiling.target._replace(chunks=2), sizes=tiling.sizes._replace(chunk=2), tile=Tile(rows, 1, 1)
+        )
+        return pack_product(weight, mask, np.array([7, 8]), tiling)
+
+    stream = packed(mask, 1)
+    assert stream.entries[:, 0].tolist() == [0, 0, LINE, 0]
+    assert stream.entries[:, 1:].copy().view(np.float32).ravel().tolist() == [1, 4, 0, 3]
+    assert stream.rows.tolist() == [0, 1, 3, 4, 4]
+    assert stream.spans.tolist() == [[0, 1], [0, 0]]
     assert stream.bias.tolist() == [7, 8]
-    both = pack_product(weight, np.ones_like(mask), np.array([7, 8]), g, 2, 1)
-    assert both.values.tolist() == [1, 4, 2, 0, 3, 6]
-    assert both.offsets.tolist() == [0, LANES, 0]
+    both = packed(np.ones_like(mask), 2)
+    assert both.entries[:, 0].tolist() == [0, LINE, 0]
+    assert both.entries[:, 1:].copy().view(np.float32).tolist() == [[1, 4], [2, 0], [3, 6]]
+
+
+def test_stream_of_one_sample_by_hand():
+    weight, mask = np.array([[1, 2, 3], [4, 0, 6]], np.float32), np.array([[True, False, True], [True, True, True]])
+    stream = pack_single(weight, mask, np.array([7, 8]))
+    assert stream.values[:5].tolist() == [1, 3, 4, 0, 6]
+    assert stream.entries[:5].tolist() == [0, 2, 0, 1, 2]
+    assert stream.rows.tolist() == [0, 2, 5]
 
 
 def test_blocks_are_recognised():
@@ -222,59 +239,71 @@ def test_blocks_are_recognised():
 
 
 @kernel
-def _all_operations(shape, values, offsets, numbers, out):
-    total = simd.splat(shape, values, 1)
-    total = simd.fma(shape, total, values, offsets, 1, numbers, 2)
-    simd.store(total, out, 3, 200, 20)
-    simd.store(simd.relu(simd.load(shape, numbers, 5)), out, 1000, 200, 20)
-    out[0] = simd.fma_scalar(np.float32(0.5), values, offsets, 1, numbers)
+def _all_operations(shape, entries, numbers, out):
+    total = simd.splat(shape, numbers, 1)
+    total = simd.fma(total, entries, 1, numbers, 2, 5)
+    simd.store(total, out, 3, 700, 100, 20)
+    simd.keep(simd.relu(simd.load(shape, numbers, 5)), out, 3000)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 3), (2, 3), (4, 2)])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 3, 1), (2, 3, min(2, LINE // LANES)), (4, 2, 1)])
 def test_register_blocks(rng, shape):
-    values, offsets = rng.standard_normal(20).astype(np.float32), np.array([0, 7, 0], np.int32)
-    numbers = rng.standard_normal(300).astype(np.float32)
+    numbers = rng.standard_normal(600).astype(np.float32)
     numbers[9] = np.nan
-    results = []
-    for run in (_all_operations, getattr(_all_operations, "py_func", None)):
-        if run is None or (run is not _all_operations and not config.DISABLE_JIT):
-            continue
-        results.append(np.zeros(2000, np.float32))
-        run(tile(*shape), values, offsets, numbers, results[-1])
-    out, (rows, vectors) = results[0], shape
-    for m in range(rows):
-        for v in range(vectors):
-            piece = numbers[9 + v * LANES :][:LANES]
-            expected = values[1 + m] + values[rows + m] * piece.astype(np.float64)
-            np.testing.assert_allclose(out[3 + m * 200 + v * 20 :][:LANES], expected, rtol=1e-5)
-            block = numbers[5 + (m * vectors + v) * LANES :][:LANES]
-            assert np.array_equal(out[1000 + m * 200 + v * 20 :][:LANES], np.where(block < 0, 0, block), equal_nan=True)
-    assert out[0] == pytest.approx(0.5 + float(values[1]) * float(numbers[7]), rel=1e-6)
+    weights = rng.standard_normal((3, shape[0])).astype(np.float32)
+    entries = np.column_stack([[0, 7, 0], weights.view(np.int32)]).astype(np.int32)
+    out, size = np.zeros(5000, np.float32), int(np.prod(shape)) * LANES
+    _all_operations(tile(*shape), entries.reshape(-1), numbers, out)
+    assert np.array_equal(out[3000:][:size], np.where(numbers[5:][:size] < 0, 0, numbers[5:][:size]), equal_nan=True)
+    for m, r, a in np.ndindex(shape):
+        piece = numbers[9 + r * LINE + a * 5 :][:LANES]
+        expected = numbers[1 + m] + weights[1, m] * piece.astype(np.float64)
+        actual = out[3 + m * 700 + r * 100 + a * 20 :][:LANES]
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+@kernel
+def _line_of_sums(values, offsets, k, count, numbers, base):
+    line = simd.zero_line()
+    line = simd.fma_line(line, values, offsets, k, count, numbers, base)
+    line = simd.fma_line(line, values, offsets, k, count, numbers, base)
+    return simd.sum_line(line)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, LINE, LINE + 7])
+def test_a_line_of_sums(rng, count):
+    values, offsets = rng.standard_normal(40).astype(np.float32), rng.integers(0, 50, 40).astype(np.uint16)
+    numbers = rng.standard_normal(60).astype(np.float32)
+    some = slice(3, 3 + min(count, LINE))
+    numbers[4 + offsets[some.stop]] = np.nan if offsets[some.stop] not in offsets[some] else 1  # is not looked at
+    expected = 2 * (values[some].astype(np.float64) @ numbers[4 + offsets[some]])
+    assert _line_of_sums(values, offsets, 3, count, numbers, 4) == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
 @kernel
 def _all_copies(source, start, first, last, out):
-    lanes.copy_vector(source, start, out, 0)
-    lanes.copy_lanes(source, start, first, last, out, LANES)
-    lanes.copy_every_second(source, start, first, last, out, 2 * LANES)
-    lanes.clear(out, 3 * LANES)
-    lanes.transpose(source, start, LANES + 3, out, 4 * LANES, LANES + 1)
+    lanes.copy_line(source, start, first, last, out, 0)
+    lanes.copy_every_second(source, start, first, last, out, LINE)
+    lanes.clear_line(out, 2 * LINE)
+    lanes.put_lanes(source, start, last, out, 3 * LINE)
+    lanes.transpose(source, start, LANES + 3, out, 5 * LINE, LANES + 1)
 
 
-@given(start=st.integers(0, 9), first=st.integers(0, LANES), last=st.integers(0, LANES))
+@given(start=st.integers(0, 9), first=st.integers(0, LINE), last=st.integers(0, LINE))
 def test_copies_of_lanes(start, first, last):
-    source = np.arange(1, 1 + LANES * (LANES + 3) + 10, dtype=np.float32)
-    out = np.full(5 * LANES + LANES * (LANES + 1), -1, np.float32)
+    source = np.arange(1, 1 + LINE * (LINE + 3) + 10, dtype=np.float32)
+    out = np.full(5 * LINE + LANES * (LANES + 1), -1, np.float32)
     _all_copies(source, start, first, last, out)
-    lane = np.arange(LANES)
-    inside = (lane >= first) & (lane < last)
-    assert np.array_equal(out[:LANES], source[start : start + LANES])
-    assert np.array_equal(out[LANES : 2 * LANES], np.where(inside, source[start + lane], 0))
-    assert np.array_equal(out[2 * LANES : 3 * LANES], np.where(inside, source[start + 2 * lane], 0))
-    assert not out[3 * LANES : 4 * LANES].any()
+    lane = np.arange(LINE)
+    inside, put = (lane >= first) & (lane < last), min(last, LANES)
+    assert np.array_equal(out[:LINE], np.where(inside, source[start + lane], 0))
+    assert np.array_equal(out[LINE : 2 * LINE], np.where(inside, source[start + 2 * lane], 0))
+    assert not out[2 * LINE : 3 * LINE].any()
+    assert np.array_equal(out[3 * LINE :][:put], source[start : start + put])
+    assert (out[3 * LINE + put : 5 * LINE] == -1).all()
     for i in range(LANES):
-        row = out[4 * LANES + i * (LANES + 1) :][:LANES]
-        assert np.array_equal(row, source[start + i + lane * (LANES + 3)])
+        row = out[5 * LINE + i * (LANES + 1) :][:LANES]
+        assert np.array_equal(row, source[start + i + np.arange(LANES) * (LANES + 3)])
 
 
 @given(size=pairs(2, 40), planes=st.integers(1, 3), seed=st.integers(0, 9))
@@ -293,23 +322,24 @@ def test_max_pooling_by_vectors(size, planes, seed):
 @pytest.mark.skipif(not config.BOUNDSCHECK, reason="blocks are checked with NUMBA_BOUNDSCHECK=1 only")
 def test_bounds_of_blocks_are_checked():
     with pytest.raises(IndexError, match="reaches over the end"):
-        _all_copies(np.zeros(5, np.float32), 0, 0, LANES, np.zeros(500, np.float32))
+        _all_copies(np.zeros(5, np.float32), 0, 0, LINE, np.zeros(500, np.float32))
 
 
 @pytest.mark.skipif(config.DISABLE_JIT or LANES != 8, reason="for registers of 256 bits")
 @pytest.mark.parametrize("rows", [1, 2, 4])
-def test_no_tile_of_avx2_spills(rows):
+def test_no_tile_of_256_bits_spills(rows):
     """In the innermost loop, the one with the multiply-adds, no register goes to the stack."""
-    vectors = streams.VECTORS[rows][0]
-    fresh = njit(sparse.multiply_tile.py_func)  # the code of a kernel from the cache cannot be looked at
-    g, _ = size_convolution((1, vectors, LANES), rows, (1, 1), (1, 1), (0, 0), rows)
-    numbers, offsets = np.zeros(4 * rows * vectors * LANES, np.float32), np.zeros(1, np.int32)
-    arrays = (numbers, offsets, np.array([0, 1]), numbers, numbers, 0, numbers, 0, 0, 0, numbers)
-    fresh(tile(rows, vectors), g, 0, 0, 1, *arrays)
-    (code,) = fresh.inspect_asm().values()
-    loop = _innermost_loop(code)
-    assert sum(line.startswith("vfmadd") for line in loop) == rows * vectors
-    assert not [line for line in loop if "ymm" in line and "(%rsp)" in line]
+    for across in (1, 2):
+        largest = next(t for t in (Tile(rows, height, across) for height in tiling.HEIGHTS) if t.fits)
+        fresh = njit(sparse.multiply_tile.py_func)  # the code of a kernel from the cache cannot be looked at
+        target = sparse.Target(rows, 1, 1, 0, 0, LANES, 0)
+        numbers, pointers = np.zeros(2 * largest.numbers, np.float32), np.zeros(2, np.int64)
+        arrays = (np.zeros(1 + rows, np.int32), np.array([0, 1]), pointers, numbers, numbers, 0, numbers, 0, numbers)
+        fresh(tile(*largest), target, 0, 0, 1, *arrays, 0, numbers.size)
+        (code,) = fresh.inspect_asm().values()
+        loop = _innermost_loop(code)
+        assert sum(line.startswith("vfmadd") for line in loop) == largest.numbers // LANES
+        assert not [line for line in loop if "ymm" in line and "(%rsp)" in line]
 
 
 def _innermost_loop(code):

@@ -6,65 +6,85 @@ from functools import partial
 import numpy as np
 
 from ..kernels import steps as calls
-from ..kernels.simd import LANES
+from ..kernels.simd import LANES, LINE
 from ..nn.layers import Conv2d
 from .program import Native
-from .streams import Stream, pack_convolution, pack_product, size_convolution, size_product, size_single
+from .streams import NOTHING, Stream, pack_convolution, pack_product, pack_single, size_single
+from .tiling import Geometry, tile_convolution, tile_product
 from .weights import FrozenWeights
+
+
+def geometry_of(layer: Conv2d, input_shape: tuple) -> Geometry:
+    """The sizes of a convolution of images of this shape."""
+    sizes = layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups
+    return Geometry(tuple(input_shape), layer.out_channels, *sizes)
 
 
 def native_convolution(
     layer: Conv2d, frozen: FrozenWeights, mask: np.ndarray, relu: bool, input_shape: tuple, rows: int
 ) -> Native:
     """Direct sparse convolution with tiles of M = `rows` output channels; `mask` is what the stream holds."""
-    geometry = (layer.kernel_size, layer.stride, layer.padding)
-    g, vectors = size_convolution(input_shape, layer.out_channels, *geometry, rows, dilation=layer.dilation, relu=relu)
-    dilation_y, groups = layer.dilation[0], layer.groups
-    stream = pack_convolution(frozen.weight, mask, frozen.bias, g, rows, dilation_y=dilation_y, groups=groups)
+    g = geometry_of(layer, input_shape)
+    tiling = tile_convolution(g, rows, density=float(mask.mean()), relu=relu)
+    stream, sizes = pack_convolution(frozen.weight, mask, frozen.bias, g, tiling), tiling.sizes
     return Native(
-        address=partial(calls.convolution, rows, vectors, g.spread),
-        sizes=g,
+        address=calls.convolution,
+        multiply=partial(calls.tile_product, *tiling.tile),
+        target=tiling.target,
+        sizes=sizes,
         input_size=int(np.prod(input_shape)),
-        output_size=g.outputs * g.out_plane,
+        output_size=tiling.target.outputs * tiling.target.plane,
         stream=stream,
-        window=g.chunk * g.shifts * g.spread * g.stride_y * g.depth * LANES,
-        sums=-(-g.tall // vectors) * vectors * LANES * len(stream.bias),
-        parts=g.tiles_y * g.tiles_x,
-        work=len(stream.values) * g.out_plane,
+        window=sizes.chunk * sizes.columns * sizes.phases * sizes.depth * LINE,
+        sums=-(-sizes.tall // sizes.rows) * tiling.target.blocks * sizes.size,
+        parts=sizes.tiles_y * sizes.tiles_x,
+        work=stream.weights * tiling.target.plane,
     )
 
 
-SUMS = 128 * 1024  # bytes of sums that one part of a fully connected layer should keep: they stay in the second cache
+SUMS = 512 * 1024  # bytes of sums that one part of a fully connected layer should keep: they stay in the second cache
+STACK = 4  # tiles of samples that read a chunk of the weights while it is in the cache
 
 
 def native_product(frozen: FrozenWeights, mask: np.ndarray, relu: bool, batch: int, rows: int) -> Native:
     """Fully connected layer for batches, with tiles of M = `rows` outputs; the lanes are samples."""
     outputs, inputs = frozen.weight.shape
-    g, vectors = size_product(inputs, outputs, batch, rows, relu=relu)
-    stream = pack_product(frozen.weight, mask, frozen.bias, g, rows, vectors)
-    groups, plane = -(-outputs // LANES), vectors * LANES
-    pieces = -(-groups * LANES * plane * 4 // SUMS)
+    tiling = tile_product(inputs, outputs, batch, rows, density=float(mask.mean()), relu=relu)
+    stream, sizes = pack_product(frozen.weight, mask, frozen.bias, tiling), tiling.sizes
+    plane = tiling.target.plane
+    stack = min(STACK, -(-batch // plane))
+    groups = -(-outputs // LANES)
+    pieces = -(-groups * LANES * plane * stack * 4 // SUMS)
     return Native(
-        address=partial(calls.product, rows, vectors),
-        sizes=g,
+        address=calls.product,
+        multiply=partial(calls.tile_product, *tiling.tile),
+        target=tiling.target,
+        sizes=sizes,
         input_size=inputs,
         output_size=outputs,
         stream=stream,
-        window=g.chunk * plane,
-        sums=(-(-groups // pieces) + 1) * LANES * plane,
-        samples=plane,
+        window=sizes.chunk * sizes.rows * LINE,
+        sums=(-(-groups // pieces) + 1) * LANES * plane * stack,
+        samples=plane * stack,
         parts=groups,
         pieces=pieces,
-        work=len(stream.values) * plane,
+        work=stream.weights * plane * stack,
     )
 
 
 def native_single(frozen: FrozenWeights, mask: np.ndarray, relu: bool) -> Native:
     """Fully connected layer, sample by sample."""
     outputs, inputs = frozen.weight.shape
-    g = size_single(inputs, outputs, relu=relu)
-    stream = pack_product(frozen.weight, mask, frozen.bias, g, 1, 0)
-    return Native(calls.single, g, inputs, outputs, stream, parts=outputs, work=len(stream.values))
+    stream = pack_single(frozen.weight, mask, frozen.bias)
+    return Native(
+        calls.single,
+        size_single(inputs, outputs, relu=relu),
+        inputs,
+        outputs,
+        stream,
+        parts=outputs,
+        work=stream.weights,
+    )
 
 
 def native_pool(
@@ -79,8 +99,6 @@ def native_pool(
 def native_scale(scale: np.ndarray, shift: np.ndarray, relu: bool, shape: tuple) -> Native:
     """y = scale x + shift per channel, then ReLU where asked."""
     g = calls.Scaling(shape[0], int(np.prod(shape[1:])), int(relu))
-    stream = Stream(
-        scale.astype(np.float32), np.zeros(shape[0], np.int32), np.zeros(1, np.int64), shift.astype(np.float32)
-    )
+    stream = Stream(NOTHING, NOTHING, NOTHING, shift.astype(np.float32), scale.astype(np.float32))
     size = int(np.prod(shape))
     return Native(calls.scale, g, size, size, stream, parts=shape[0], work=size)

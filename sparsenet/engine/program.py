@@ -9,13 +9,13 @@ import numpy as np
 from ..kernels import steps as calls
 from ..kernels.crew import JOB, LINE, run_job
 from ..kernels.simd import LANES
-from ..kernels.sparse import Convolution
-from .streams import Stream
+from ..kernels.sparse import Convolution, Target
+from .streams import NOTHING, Stream
 
 WORTH = 150_000  # multiply-adds for which a second thread is worth the meeting at the end of a step
 TURNS = 4  # parts for each thread: the more, the better they even out, and the more often something is done twice
 PAGE = 4096
-EMPTY = np.zeros(1, np.float32)
+NO_TARGET = Target(*[0] * len(Target._fields))
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +28,10 @@ class Native:
         Compiles the step, once, and returns its address.
     sizes : NamedTuple
         The numbers that the kernel reads.
+    multiply : function, optional
+        Compiles the multiplier of the tiles, once, and returns its address.
+    target : Target
+        What the multiplier reads.
     stream : Stream, optional
         Packed weights.
     window, sums : int
@@ -45,6 +49,8 @@ class Native:
     input_size: int
     output_size: int
     stream: Stream | None = None
+    multiply: Callable[[], int] | None = None
+    target: Target = NO_TARGET
     window: int = 0
     sums: int = 0
     samples: int = 1
@@ -57,8 +63,7 @@ class Native:
         g = self.sizes
         if not isinstance(g, Convolution) or self.work < WORTH or self.parts >= threads:
             return self
-        blocks = len(self.stream.rows) // g.chunks
-        splits = max(1, min(-(-threads // self.parts), blocks))
+        splits = max(1, min(-(-threads // self.parts), self.target.blocks))
         return replace(self, sizes=g._replace(splits=splits), parts=g.tiles_y * g.tiles_x * splits)
 
 
@@ -137,7 +142,7 @@ class Prepared:
             if k:
                 before = places[k - 1] if k - 1 in inside else base + places[k - 1]
                 frame = frame._replace(x=before, x_local=int(k - 1 in inside))
-            self.table[k, : calls.SIZES] = frame
+            self.table[k, : calls.SIZES] = *frame, *native.target
             self.table[k, calls.SIZES : calls.SIZES + len(native.sizes)] = native.sizes
         self.stages = np.ascontiguousarray(program.stages)
         self.progress = np.zeros(len(self.stages) * 2 * LINE, np.int64)
@@ -161,7 +166,7 @@ def _inside(stages: np.ndarray) -> set[int]:
 
 
 def _frame(native: Native, window: int, sums: int) -> calls.Frame:
-    stream = native.stream or Stream(EMPTY, EMPTY, EMPTY, EMPTY)
+    stream = native.stream or Stream(*[NOTHING] * 5)
     return calls.Frame(
         call=native.address(),
         x=0,
@@ -170,11 +175,14 @@ def _frame(native: Native, window: int, sums: int) -> calls.Frame:
         y=0,
         y_size=native.output_size,
         y_local=0,
+        multiply=native.multiply() if native.multiply else 0,
         values=stream.values.ctypes.data,
-        offsets=stream.offsets.ctypes.data,
-        entries=len(stream.offsets),
+        value_count=stream.values.size,
+        entries=stream.entries.ctypes.data,
+        entry_count=stream.entries.size,
         rows=stream.rows.ctypes.data,
         row_count=len(stream.rows),
+        spans=stream.spans.ctypes.data,
         bias=stream.bias.ctypes.data,
         bias_size=len(stream.bias),
         window=window,

@@ -4,40 +4,44 @@ This is compressed sparse row storage (CSR; BSR with blocks of M x 1), cut along
 of one chunk fit the first-level cache, with each column index already turned into the place that the kernel reads.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..kernels.conv import output_size
-from ..kernels.simd import LANES, REGISTERS
-from ..kernels.sparse import Convolution, Product
+from ..kernels.simd import LINE
+from ..kernels.sparse import Product
+from .tiling import Geometry, Tiling, column_taps, row_taps
 
-WINDOW = 28 * 1024  # bytes of the window, which has to stay in the first-level cache (32 to 64 KB); measured
-LINE = 16  # float32 numbers in a cache line
-STACK = 14  # vectors below each other that one window serves, about: more waste less on its upper and lower edge
-OVERHEAD = 4  # what one entry of the stream costs beside its multiply-adds, in multiply-adds of a vector (measured)
-VECTORS = {  # numbers of vectors R worth compiling, by M: M R sums, and what is held beside them, fit the registers
-    16: {1: (14, 12, 8, 7, 4, 1), 2: (6, 5, 4, 1), 4: (3, 2, 1)},
-    32: {1: (16, 14, 12, 8, 7, 4, 1), 2: (8, 7, 4, 1), 4: (4, 2, 1)},
-}[REGISTERS]
+SHORT = 1 << 16  # inputs that an offset of 16 bits reaches
+NOTHING = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """Packed weights: an entry holds M values and an offset; row o of chunk c begins at entry rows[c blocks + o].
+    """Packed weights: block row o of chunk c has the entries from rows[c blocks + o] on.
 
     Attributes
     ----------
-    values : float32, (entries M,)
-    offsets : int32, (entries,)
+    entries : int32, (entries, 1 + M)
+        An offset into the window and the bits of M float32 weights; uint16, (entries,), offsets alone, for one sample.
     rows : int64, (chunks blocks + 1,)
+    spans : int64, (blocks, 2)
+        The first and the last chunk in which a block row has entries; (0, 0) where it has none.
     bias : float32, (blocks M,)
+    values : float32
+        The weights for one sample, which are loaded many at a time.
     """
 
-    values: np.ndarray
-    offsets: np.ndarray
+    entries: np.ndarray
     rows: np.ndarray
+    spans: np.ndarray
     bias: np.ndarray
+    values: np.ndarray
+
+    @property
+    def weights(self) -> int:
+        """Number of weights, those included that only fill up a block."""
+        return self.values.size or self.entries.size - len(self.entries)
 
 
 def is_blocked(mask: np.ndarray, rows: int) -> bool:
@@ -48,157 +52,79 @@ def is_blocked(mask: np.ndarray, rows: int) -> bool:
 
 
 def _pack(
-    weight: np.ndarray, mask: np.ndarray, bias: np.ndarray, rows: int, chunk_of: np.ndarray, offset_of: np.ndarray
+    weight: np.ndarray,
+    mask: np.ndarray,
+    bias: np.ndarray,
+    rows: int,
+    chunks: int,
+    chunk_of: np.ndarray,
+    offset_of: np.ndarray,
 ) -> Stream:
-    """Stream of a matrix (outputs, columns); `chunk_of` and `offset_of` say for each column where its input lies."""
+    """Stream of a matrix (outputs, columns); `chunk_of` and `offset_of` say where each block's columns lie."""
     blocks = -(-len(weight) // rows)
     room = ((0, blocks * rows - len(weight)), (0, 0))
     values = np.pad(weight * mask, room).astype(np.float32).reshape(blocks, rows, -1)
     block, column = np.nonzero(np.pad(mask, room).reshape(blocks, rows, -1).any(axis=1))
     order = np.lexsort((offset_of[block, column], block, chunk_of[block, column]))
     block, column = block[order], column[order]
-    chunks = int(chunk_of.max(initial=0)) + 1
-    counts = np.bincount(chunk_of[block, column] * blocks + block, minlength=chunks * blocks)
+    chunk = chunk_of[block, column]
+    counts = np.bincount(chunk * blocks + block, minlength=chunks * blocks)
+    entries = np.column_stack([offset_of[block, column], values[block, :, column].view(np.int32)])
     return Stream(
-        np.ascontiguousarray(values[block, :, column]).reshape(-1),
-        offset_of[block, column].astype(np.int32),
+        np.ascontiguousarray(entries, np.int32),
         np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        _spans(counts.reshape(chunks, blocks) > 0),
         np.pad(bias, (0, blocks * rows - len(bias))).astype(np.float32),
+        NOTHING,
     )
 
 
-def pack_convolution(
-    weight: np.ndarray,
-    mask: np.ndarray,
-    bias: np.ndarray,
-    g: Convolution,
-    rows: int,
-    *,
-    dilation_y: int = 1,
-    groups: int = 1,
-) -> Stream:
-    """Stream of a convolution's weights (O, C / groups, kh, kw) for kernels with sizes `g` and tiles of M = rows.
+def _spans(present: np.ndarray) -> np.ndarray:
+    """First and last True of each column, (0, 0) where there is none."""
+    first, last = present.argmax(axis=0), len(present) - 1 - present[::-1].argmax(axis=0)
+    return np.ascontiguousarray(np.where(present.any(axis=0), (first, last), 0).T).astype(np.int64)
+
+
+def pack_convolution(weight: np.ndarray, mask: np.ndarray, bias: np.ndarray, g: Geometry, tiling: Tiling) -> Stream:
+    """Stream of a convolution's weights (O, C / groups, kh, kw).
 
     Notes
     -----
-    offset of (c, i, j) = (((c' kw + j) s + (i d) mod s) depth + floor(i d / s)) LANES, c' = c within its chunk; where
-    one copy of wider rows serves all shifts, ((c' s + (i d) mod s) depth + floor(i d / s)) 2 LANES + j d.
+    Tap (i, j) of channel c lies in copy p and row phase h, `down` lines and `right` places further (`tiling.Taps`):
+    offset = (((c' columns + p) phases + h) depth + down) LINE + right, c' = c within its chunk.
     """
     outputs, inputs, kernel_h, kernel_w = weight.shape
-    blocks = -(-outputs // rows)
+    sizes, rows, blocks = tiling.sizes, tiling.tile.outputs, tiling.target.blocks
+    across, below = column_taps(g), row_taps(g)
     c, i, j = np.indices((inputs, kernel_h, kernel_w)).reshape(3, -1)
-    group = np.arange(blocks) * rows // (outputs // groups)
+    group = np.arange(blocks) * rows // (outputs // g.groups)
     channel = group[:, None] * inputs + c
-    copy, shift = (j, 0) if g.shifts > 1 else (0, j * g.dilation_x)
-    place = ((channel % g.chunk * g.shifts + copy) * g.stride_y + i * dilation_y % g.stride_y) * g.depth
-    offset = (place + i * dilation_y // g.stride_y) * g.spread * LANES + shift
+    copy = channel % sizes.chunk * sizes.columns + np.array(across.copies)[j]
+    line = (copy * sizes.phases + np.array(below.copies)[i]) * sizes.depth + np.array(below.shifts)[i]
+    offset = line * LINE + np.array(across.shifts)[j]
     flat = (outputs, -1)
-    return _pack(weight.reshape(flat), mask.reshape(flat), bias, rows, channel // g.chunk, offset)
-
-
-def pack_product(weight: np.ndarray, mask: np.ndarray, bias: np.ndarray, g: Product, rows: int, vectors: int) -> Stream:
-    """Stream of a fully connected layer's weights (O, I); `vectors` 0 is for one sample at a time."""
-    column = np.broadcast_to(np.arange(g.inputs), (-(-len(weight) // rows), g.inputs))
-    return _pack(weight, mask, bias, rows, column // g.chunk, column % g.chunk * max(vectors * LANES, 1))
-
-
-def size_convolution(
-    shape: tuple[int, int, int],
-    outputs: int,
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    rows: int,
-    *,
-    dilation: tuple[int, int] = (1, 1),
-    relu: bool = False,
-) -> tuple[Convolution, int]:
-    """Sizes of a convolution of images (C, H, W) in tiles of M = rows, and the number R of vectors of its tiles."""
-    channels, height, width = shape
-    extent = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
-    out_h, out_w = output_size((height, width), extent, stride, padding)
-    pointwise = kernel == (1, 1) and stride == (1, 1) and padding == (0, 0)
-    vectors, tall, flat = _choose_tile(out_h, out_w, rows, pointwise)
-    depth = tall + (extent[0] - 1) // stride[0]
-    reach = (kernel[1] - 1) * dilation[1]
-    shared = kernel[1] > 1 and stride[1] == 1 and reach <= LANES <= LINE // 2
-    shifts, spread = (1, 2) if shared else (kernel[1], 1)
-    chunk = max(1, WINDOW // (shifts * spread * stride[0] * depth * LANES * 4))
-    chunks = -(-channels // chunk)
-    pitch = (LANES, LANES) if flat else (width, out_w)
-    g = Convolution(
-        channels=channels,
-        height=tall if flat else height,
-        width=height * width if flat else width,
-        pitch=pitch[0],
-        plane=height * width,
-        outputs=outputs,
-        out_height=tall if flat else out_h,
-        out_width=out_h * out_w if flat else out_w,
-        out_pitch=pitch[1],
-        out_plane=out_h * out_w,
-        kernel_width=kernel[1],
-        stride_y=stride[0],
-        stride_x=stride[1],
-        pad_y=padding[0],
-        pad_x=padding[1],
-        dilation_x=dilation[1],
-        shifts=shifts,
-        spread=spread,
-        depth=depth,
-        chunk=-(-channels // chunks),
-        chunks=chunks,
-        tiles_y=1 if flat else -(-out_h // tall),
-        tiles_x=-(-out_h * out_w // (tall * LANES)) if flat else -(-out_w // LANES),
-        tall=tall,
-        flat=int(flat),
-        splits=1,
-        relu=int(relu),
+    return _pack(
+        weight.reshape(flat), mask.reshape(flat), bias, rows, tiling.target.chunks, channel // sizes.chunk, offset
     )
-    return g, vectors
 
 
-def _choose_tile(out_h: int, out_w: int, rows: int, pointwise: bool) -> tuple[int, int, bool]:
-    """(R, rows of a window, flat) that cover the output with the least work.
-
-    A flat tile takes R LANES positions of a 1 x 1 convolution in a row, wherever the image's rows end.
-    """
-    options = []
-    for vectors in VECTORS[rows]:
-        for length, across, flat in ((out_h, -(-out_w // LANES), False), (-(-out_h * out_w // LANES), 1, True)):
-            tall = _divide(length, vectors)
-            if flat and (not pointwise or tall * LANES > out_h * out_w):
-                continue
-            work = -(-length // tall) * across * -(-tall // vectors) * (rows * vectors + OVERHEAD)
-            options.append((work, -vectors, vectors, tall, flat))
-    return min(options)[2:]
+def pack_product(weight: np.ndarray, mask: np.ndarray, bias: np.ndarray, tiling: Tiling) -> Stream:
+    """Stream of a fully connected layer's weights (O, I) for batches: input i lies `rows` lines behind input i - 1."""
+    sizes, rows = tiling.sizes, tiling.tile.outputs
+    column = np.broadcast_to(np.arange(sizes.inputs), (tiling.target.blocks, sizes.inputs))
+    offset = column % sizes.chunk * sizes.rows * LINE
+    return _pack(weight, mask, bias, rows, tiling.target.chunks, column // sizes.chunk, offset)
 
 
-def _divide(length: int, vectors: int) -> int:
-    """Rows of a window: the image's in equal pieces of at most about STACK, and at least those of a tile."""
-    return max(vectors, -(-length // max(1, round(length / STACK))))
-
-
-def size_product(inputs: int, outputs: int, samples: int, rows: int, *, relu: bool = False) -> tuple[Product, int]:
-    """Sizes of a fully connected layer for batches of so many samples, and the number R of vectors of its tiles."""
-
-    def cost(vectors):
-        return -(-samples // (vectors * LANES)) * (rows * vectors + OVERHEAD)
-
-    vectors = min(VECTORS[rows], key=lambda v: (cost(v), -v))
-    chunk = max(LANES, WINDOW // (vectors * LANES * 4) // LANES * LANES)
-    return Product(inputs, outputs, min(chunk, inputs), -(-inputs // chunk), int(relu)), vectors
+def pack_single(weight: np.ndarray, mask: np.ndarray, bias: np.ndarray) -> Stream:
+    """Stream of a fully connected layer's weights (O, I) for one sample: an offset is an input's place in its chunk."""
+    column = np.broadcast_to(np.arange(weight.shape[1]), weight.shape)
+    chunks = -(-weight.shape[1] // SHORT)
+    stream = _pack(weight, mask, bias, 1, chunks, column // SHORT, column % SHORT)
+    offsets, values = np.pad(stream.entries, ((0, LINE), (0, 0))).T
+    return replace(stream, entries=offsets.astype(np.uint16), values=values.copy().view(np.float32))
 
 
 def size_single(inputs: int, outputs: int, *, relu: bool = False) -> Product:
     """Sizes of a fully connected layer for one sample at a time."""
-    return Product(inputs, outputs, inputs, 1, int(relu))
-
-
-def split_outputs(g: Convolution, rows: int, least: int) -> Convolution:
-    """The same convolution with its outputs in several parts, where the image has fewer tiles than `least`."""
-    splits = -(-least // (g.tiles_y * g.tiles_x))
-    return replace_sizes(g, splits=max(1, min(splits, -(-g.outputs // rows))))
-
-
-replace_sizes = Convolution._replace
+    return Product(inputs, outputs, SHORT, 1, 1, 1, int(relu))

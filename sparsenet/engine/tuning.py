@@ -6,13 +6,14 @@ from functools import cache
 
 import numpy as np
 
-from ..kernels.simd import LANES
+from ..kernels.simd import LINE
 from ..nn.layer import Layer
 from ..nn.layers import Conv2d
-from .native import native_convolution, native_product, native_single
+from .native import geometry_of, native_convolution, native_product, native_single
 from .program import Native, Program
 from .steps import Run, run_blas, run_loops, run_scipy
-from .streams import VECTORS, is_blocked, size_convolution
+from .streams import is_blocked
+from .tiling import tile_convolution, tile_product
 from .weights import FrozenWeights
 
 FORMS = ("auto", "dense", "csr", "blas", "loops", "scipy")
@@ -48,7 +49,7 @@ def candidates(
         found |= {f"bsr {rows}x1": native(pattern, rows) for rows in _blocks(layer) if is_blocked(pattern, rows)}
     limit = DENSE_BELOW if isinstance(layer, Conv2d) or batch > 1 else DENSE_BELOW_SINGLE
     if form == "dense" or (form == "auto" and frozen.sparsity < limit):
-        found["dense"] = native(frozen.full, _dense_rows(layer, frozen, input_shape))
+        found["dense"] = native(frozen.full, _dense_rows(layer, input_shape, batch))
         found["blas"] = lambda: run_blas(layer, frozen, relu)
     return found
 
@@ -60,18 +61,13 @@ def _blocks(layer: Layer) -> tuple[int, ...]:
     return tuple(rows for rows in BLOCKS if layer.out_channels // layer.groups % rows == 0)
 
 
-def _dense_rows(layer: Layer, frozen: FrozenWeights, input_shape: tuple) -> int:
-    """M of the dense form's tiles: what covers this layer's output with the least work."""
-    if not isinstance(layer, Conv2d):
-        return max(BLOCKS)
-
-    def waste(rows):
-        geometry = (layer.out_channels, layer.kernel_size, layer.stride, layer.padding)
-        g, vectors = size_convolution(input_shape, *geometry, rows, dilation=layer.dilation)
-        blocks = -(-layer.out_channels // rows)
-        return blocks * g.tiles_y * g.tiles_x * -(-g.tall // vectors) * (rows * vectors + 2)
-
-    return min(_blocks(layer) or (1,), key=waste)
+def _dense_rows(layer: Layer, input_shape: tuple, batch: int) -> int:
+    """M of the dense form's tiles: the cheapest for this layer."""
+    if isinstance(layer, Conv2d):
+        g = geometry_of(layer, input_shape)
+        return min(_blocks(layer) or (1,), key=lambda rows: tile_convolution(g, rows).cost)
+    sizes = layer.in_features, layer.out_features, batch
+    return min(BLOCKS, key=lambda rows: tile_product(*sizes, rows).cost)
 
 
 def choose(
@@ -115,11 +111,9 @@ def measure_peak(seconds: float = 0.05) -> float:
 
     A dense 1 x 1 convolution of so few positions that all it reads again and again stays in the first-level cache.
     """
-    rows = BLOCKS[0]
-    vectors = max(VECTORS[rows])
-    layer = Conv2d(64, 1024, 1)
-    frozen, shape = FrozenWeights(layer.weight.value, None, layer.bias.value), (64, vectors, LANES)
-    run = runnable(native_convolution(layer, frozen, frozen.full, False, shape, rows), 1, 1)
+    layer, shape = Conv2d(64, 1024, 1), (64, 2, LINE)
+    frozen = FrozenWeights(layer.weight.value, None, layer.bias.value)
+    run = runnable(native_convolution(layer, frozen, frozen.full, False, shape, max(BLOCKS)), 1, 1)
     x, y = np.ones((1, *shape), np.float32), np.empty((1, 1024, *shape[1:]), np.float32)
     run(x, y)
     best, deadline = float("inf"), time.perf_counter() + seconds
@@ -127,4 +121,4 @@ def measure_peak(seconds: float = 0.05) -> float:
         start = time.perf_counter()
         run(x, y)
         best = min(best, time.perf_counter() - start)
-    return layer.weight.value.size * vectors * LANES / best
+    return layer.weight.value.size * 2 * LINE / best

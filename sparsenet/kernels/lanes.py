@@ -1,4 +1,4 @@
-"""Moving lanes between images and the window that a kernel works on: copies with an edge, every second one, transposed.
+"""Moving lanes between images and the window that a kernel works on: lines with an edge, every second one, transposed.
 
 As in `simd.py`, each operation is a few lines of NumPy beside the LLVM instructions that it stands for.
 """
@@ -8,9 +8,9 @@ from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
 
-from .simd import I32, I64, LANE_MASK, LANES, VECTOR, _address, _check, _load, compiled
+from .simd import I32, I64, LANE_MASK, LANES, LINE, VECTOR, _address, _check, _forbid_unrolling, _load, compiled
 
-INDICES = ir.VectorType(I64, LANES)
+INDICES = ir.VectorType(I32, LANES)
 ZERO = ir.Constant(VECTOR, None)
 
 
@@ -18,6 +18,7 @@ def _between(builder, indices, first, last):
     """Lane mask: first <= indices < last."""
 
     def spread(scalar):
+        scalar = builder.trunc(scalar, I32)
         one = builder.insert_element(ir.Constant(INDICES, ir.Undefined), scalar, ir.Constant(I32, 0))
         return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
 
@@ -33,7 +34,7 @@ def _masked_load(builder, pointer, mask):
 
 def _check_lanes(context, builder, signature, args, first, last):
     """Bounds of a copy (source, start, ..., target, place) that reads source[start + first : start + last], if any."""
-    _check(context, builder, signature.args[4], args[4], args[5], LANES)
+    _check(context, builder, signature.args[4], args[4], args[5], LINE)
     if config.BOUNDSCHECK:
         with builder.if_then(builder.icmp_signed("<", args[2], args[3])):
             size = builder.sub(last, first)
@@ -44,39 +45,112 @@ def _shuffle(builder, low, high, order):
     return builder.shuffle_vector(low, high, ir.Constant(ir.VectorType(I32, LANES), order))
 
 
-# --- copies of one vector ------------------------------------------------------------------------------------------
+def _range(first):
+    """Vector of the numbers first ... first + LANES - 1."""
+    return ir.Constant(INDICES, list(range(first, first + LANES)))
 
 
-def clear(target, place):
-    """target[place : place + LANES] = 0."""
-    target[place : place + LANES] = 0
+def _further(builder, index, distance):
+    return builder.add(index, ir.Constant(I64, distance))
 
 
-@compiled(clear)
-def clear(typing_context, target, place):
+# --- lines of the window -------------------------------------------------------------------------------------------
+
+
+def clear_line(target, place):
+    """target[place : place + LINE] = 0."""
+    target[place : place + LINE] = 0
+
+
+@compiled(clear_line)
+def clear_line(typing_context, target, place):
     def emit(context, builder, signature, args):
-        _check(context, builder, signature.args[0], args[0], args[1], LANES)
-        builder.store(ZERO, _address(context, builder, signature.args[0], args[0], args[1])).align = 4
+        _forbid_unrolling(builder)
+        _check(context, builder, signature.args[0], args[0], args[1], LINE)
+        for begin in range(0, LINE, LANES):
+            pointer = _address(context, builder, signature.args[0], args[0], _further(builder, args[1], begin))
+            builder.store(ZERO, pointer).align = 4
         return context.get_dummy_value()
 
     return types.void(target, types.intp), emit
 
 
-def copy_vector(source, start, target, place):
-    """target[place : place + LANES] = source[start : start + LANES]."""
-    target[place : place + LANES] = source[start : start + LANES]
+def copy_line(source, start, first, last, target, place):
+    """target[place + l] = source[start + l] for the lanes first <= l < last of a line, 0 for the others, not read."""
+    clear_line(target, place)
+    if first < last:
+        target[place + first : place + last] = source[start + first : start + last]
 
 
-@compiled(copy_vector)
-def copy_vector(typing_context, source, start, target, place):
+@compiled(copy_line)
+def copy_line(typing_context, source, start, first, last, target, place):
     def emit(context, builder, signature, args):
-        _check(context, builder, signature.args[0], args[0], args[1], LANES)
-        _check(context, builder, signature.args[2], args[2], args[3], LANES)
-        vector = _load(builder, _address(context, builder, signature.args[0], args[0], args[1]))
-        builder.store(vector, _address(context, builder, signature.args[2], args[2], args[3])).align = 4
+        _forbid_unrolling(builder)
+        _check_lanes(context, builder, signature, args, args[2], args[3])
+        for begin in range(0, LINE, LANES):
+            mask = _between(builder, _range(begin), args[2], args[3])
+            source = _address(context, builder, signature.args[0], args[0], _further(builder, args[1], begin))
+            target = _address(context, builder, signature.args[4], args[4], _further(builder, args[5], begin))
+            builder.store(_masked_load(builder, source, mask), target).align = 4
         return context.get_dummy_value()
 
-    return types.void(source, types.intp, target, types.intp), emit
+    index = types.intp
+    return types.void(source, index, index, index, target, index), emit
+
+
+def copy_every_second(source, start, first, last, target, place):
+    """target[place + l] = source[start + 2 l] for the lanes first <= l < last of a line, 0 for the others, not read."""
+    clear_line(target, place)
+    if first < last:
+        target[place + first : place + last] = source[start + 2 * first : start + 2 * last - 1 : 2]
+
+
+@compiled(copy_every_second)
+def copy_every_second(typing_context, source, start, first, last, target, place):
+    def emit(context, builder, signature, args):
+        _forbid_unrolling(builder)
+        double = [builder.shl(bound, ir.Constant(I64, 1)) for bound in args[2:4]]
+        double[1] = _further(builder, double[1], -1)  # the element behind the last one may not exist
+        _check_lanes(context, builder, signature, args, *double)
+        for begin in range(0, LINE, LANES):
+            halves = []
+            for half in (2 * begin, 2 * begin + LANES):
+                pointer = _address(context, builder, signature.args[0], args[0], _further(builder, args[1], half))
+                halves.append(_masked_load(builder, pointer, _between(builder, _range(half), *double)))
+            target = _address(context, builder, signature.args[4], args[4], _further(builder, args[5], begin))
+            builder.store(_shuffle(builder, *halves, list(range(0, 2 * LANES, 2))), target).align = 4
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(source, index, index, index, target, index), emit
+
+
+def put_lanes(source, start, count, target, place):
+    """target[place : place + n] = source[start : start + n], n = max(0, min(count, LANES)); all LANES are read."""
+    count = max(0, min(count, LANES))
+    target[place : place + count] = source[start : start + count]
+
+
+@compiled(put_lanes)
+def put_lanes(typing_context, source, start, count, target, place):
+    def emit(context, builder, signature, args):
+        _check(context, builder, signature.args[0], args[0], args[1], LANES)
+        vector = _load(builder, _address(context, builder, signature.args[0], args[0], args[1]))
+        target = _address(context, builder, signature.args[3], args[3], args[4])
+        whole = builder.icmp_signed(">=", args[2], ir.Constant(I64, LANES))
+        with builder.if_else(whole) as (then, otherwise):
+            with then:
+                _check(context, builder, signature.args[3], args[3], args[4], LANES)
+                builder.store(vector, target).align = 4
+            with otherwise:
+                mask = _between(builder, _range(0), ir.Constant(I64, 0), args[2])
+                kind = ir.FunctionType(ir.VoidType(), [VECTOR, target.type, I32, LANE_MASK])
+                masked = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.store.v{LANES}f32.p0")
+                builder.call(masked, [vector, target, ir.Constant(I32, 4), mask])
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(source, index, index, target, index), emit
 
 
 def prefetch(source, start):
@@ -128,54 +202,6 @@ def max_of_squares(typing_context, source, upper, lower, target, place):
         return context.get_dummy_value()
 
     return types.void(source, types.intp, types.intp, target, types.intp), emit
-
-
-def copy_lanes(source, start, first, last, target, place):
-    """target[place + l] = source[start + l] for the lanes first <= l < last, 0 for the others, which are not read."""
-    clear(target, place)
-    if first < last:
-        target[place + first : place + last] = source[start + first : start + last]
-
-
-@compiled(copy_lanes)
-def copy_lanes(typing_context, source, start, first, last, target, place):
-    def emit(context, builder, signature, args):
-        _check_lanes(context, builder, signature, args, args[2], args[3])
-        lanes = ir.Constant(INDICES, list(range(LANES)))
-        mask = _between(builder, lanes, args[2], args[3])
-        vector = _masked_load(builder, _address(context, builder, signature.args[0], args[0], args[1]), mask)
-        builder.store(vector, _address(context, builder, signature.args[4], args[4], args[5])).align = 4
-        return context.get_dummy_value()
-
-    index = types.intp
-    return types.void(source, index, index, index, target, index), emit
-
-
-def copy_every_second(source, start, first, last, target, place):
-    """target[place + l] = source[start + 2 l] for the lanes first <= l < last, 0 for the others, which are not read."""
-    clear(target, place)
-    if first < last:
-        target[place + first : place + last] = source[start + 2 * first : start + 2 * last - 1 : 2]
-
-
-@compiled(copy_every_second)
-def copy_every_second(typing_context, source, start, first, last, target, place):
-    def emit(context, builder, signature, args):
-        double = [builder.shl(bound, ir.Constant(I64, 1)) for bound in args[2:4]]
-        double[1] = builder.sub(double[1], ir.Constant(I64, 1))  # the element behind the last one may not exist
-        _check_lanes(context, builder, signature, args, *double)
-        halves = []
-        for half in range(2):
-            elements = ir.Constant(INDICES, list(range(half * LANES, (half + 1) * LANES)))
-            begin = builder.add(args[1], ir.Constant(I64, half * LANES))
-            pointer = _address(context, builder, signature.args[0], args[0], begin)
-            halves.append(_masked_load(builder, pointer, _between(builder, elements, *double)))
-        vector = _shuffle(builder, *halves, list(range(0, 2 * LANES, 2)))
-        builder.store(vector, _address(context, builder, signature.args[4], args[4], args[5])).align = 4
-        return context.get_dummy_value()
-
-    index = types.intp
-    return types.void(source, index, index, index, target, index), emit
 
 
 # --- a square of lanes, transposed ---------------------------------------------------------------------------------

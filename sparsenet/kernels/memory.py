@@ -16,13 +16,12 @@ from numba.extending import intrinsic, overload
 from .jit import callback
 from .simd import I64, compiled
 
-CALL = types.void(*[types.intp] * 6)
 _python_calls = []  # with NUMBA_DISABLE_JIT=1 an "address" is a place in this list
+_keep = []  # a compiled function lives as long as its address may be called
 
 
-def step(function):
-    """Compile function(row, first, last, part, parts, workspace) now; returns the address to call it at."""
-    compiled = callback(CALL)(function)
+def _address_of(function, count):
+    compiled = callback(types.void(*[types.intp] * count))(function)
     if compiled is function:
         _python_calls.append(function)
         return len(_python_calls) - 1
@@ -30,7 +29,20 @@ def step(function):
     return compiled.address
 
 
-_keep = []  # a compiled step lives as long as its address may be called
+def step(function):
+    """Compile function(row, first, last, part, parts, workspace) now; returns the address to call it at."""
+    return _address_of(function, 6)
+
+
+def tile_step(function):
+    """The same for a function of the numbers that `call_tile` passes."""
+    return _address_of(function, 11)
+
+
+def _emit_call(context, builder, signature, args):
+    kind = ir.FunctionType(ir.VoidType(), [I64] * (len(args) - 1))
+    builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
+    return context.get_dummy_value()
 
 
 def call(address, row, first, last, part, parts, workspace):
@@ -40,12 +52,17 @@ def call(address, row, first, last, part, parts, workspace):
 
 @compiled(call)
 def call(typing_context, address, row, first, last, part, parts, workspace):
-    def emit(context, builder, signature, args):
-        kind = ir.FunctionType(ir.VoidType(), [I64] * 6)
-        builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
-        return context.get_dummy_value()
+    return types.void(*[types.intp] * 7), _emit_call
 
-    return types.void(*[types.intp] * 7), emit
+
+def call_tile(address, row, workspace, y, y_size, chunk, first, last, base, begin, place, room):
+    """Call the tile's step at `address`: see `sparse.multiply_tile`."""
+    _python_calls[address](row, workspace, y, y_size, chunk, first, last, base, begin, place, room)
+
+
+@compiled(call_tile)
+def call_tile(typing_context, address, row, workspace, y, y_size, chunk, first, last, base, begin, place, room):
+    return types.void(*[types.intp] * 12), _emit_call
 
 
 def _view(address, size, dtype):
@@ -63,7 +80,9 @@ def _pointer_to(element):
     return pointer
 
 
-_to_floats, _to_offsets, _to_integers = (_pointer_to(t) for t in (types.float32, types.int32, types.int64))
+_to_floats, _to_shorts, _to_words, _to_integers = (
+    _pointer_to(element) for element in (types.float32, types.uint16, types.int32, types.int64)
+)
 
 
 def floats(address, size):
@@ -71,7 +90,12 @@ def floats(address, size):
     return _view(address, size, np.float32)
 
 
-def offsets_at(address, size):
+def shorts(address, size):
+    """uint16 array of `size` numbers at an address."""
+    return _view(address, size, np.uint16)
+
+
+def words(address, size):
     """int32 array of `size` numbers at an address."""
     return _view(address, size, np.int32)
 
@@ -86,9 +110,14 @@ def _(address, size):
     return lambda address, size: carray(_to_floats(address), size)
 
 
-@overload(offsets_at)
+@overload(shorts)
 def _(address, size):
-    return lambda address, size: carray(_to_offsets(address), size)
+    return lambda address, size: carray(_to_shorts(address), size)
+
+
+@overload(words)
+def _(address, size):
+    return lambda address, size: carray(_to_words(address), size)
 
 
 @overload(integers)

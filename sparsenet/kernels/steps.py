@@ -11,10 +11,10 @@ from numba.extending import overload
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from .jit import inlined, kernel
-from .memory import floats, integers, offsets_at, step
+from .memory import floats, integers, shorts, step, tile_step, words
 from .pooling import _average_forward, _max_forward, max_squares
 from .simd import tile
-from .sparse import Convolution, Product, convolve, multiply_samples, multiply_single
+from .sparse import Convolution, Product, Target, convolve, multiply_samples, multiply_single, multiply_tile
 
 
 class Frame(NamedTuple):
@@ -27,11 +27,14 @@ class Frame(NamedTuple):
     y: int
     y_size: int
     y_local: int
+    multiply: int
     values: int
-    offsets: int
+    value_count: int
     entries: int
+    entry_count: int
     rows: int
     row_count: int
+    spans: int
     bias: int
     bias_size: int
     window: int
@@ -64,8 +67,9 @@ class Scaling(NamedTuple):
     relu: int
 
 
-SIZES = len(Frame._fields)
-ROW = SIZES + len(Convolution._fields)  # numbers in a row: the frame and the longest of the others
+TARGET = len(Frame._fields)
+SIZES = TARGET + len(Target._fields)
+ROW = SIZES + len(Convolution._fields)  # numbers in a row: the frame, the target and the longest of the others
 
 
 def _reader(kind, begin):
@@ -82,7 +86,7 @@ def _reader(kind, begin):
     return read
 
 
-read_frame = _reader(Frame, 0)
+read_frame, read_target = _reader(Frame, 0), _reader(Target, TARGET)
 read_convolution, read_product, read_pooling, read_scaling = (
     _reader(kind, SIZES) for kind in (Convolution, Product, Pooling, Scaling)
 )
@@ -95,49 +99,59 @@ def _sample(address, size, local, n, first, workspace):
 
 
 @inlined
-def _run_convolution(shape, row, first, last, part, parts, workspace):
+def _run_tile(shape, row, workspace, y, y_size, chunk, first, last, base, begin, place, room):
     numbers = integers(row, ROW)
-    f, g = read_frame(numbers), read_convolution(numbers)
-    values, offsets = floats(f.values, f.entries * len(shape)), offsets_at(f.offsets, f.entries)
-    rows, bias = integers(f.rows, f.row_count), floats(f.bias, f.bias_size)
+    f, t = read_frame(numbers), read_target(numbers)
+    entries, rows, spans = (
+        words(f.entries, f.entry_count),
+        integers(f.rows, f.row_count),
+        integers(f.spans, 2 * t.blocks),
+    )
+    bias = floats(f.bias, f.bias_size)
     window, sums = floats(workspace + f.window, f.window_size), floats(workspace + f.sums, f.sums_size)
-    for n in range(first, last):
-        x = _sample(f.x, f.x_size, f.x_local, n, first, workspace)
-        y = _sample(f.y, f.y_size, f.y_local, n, first, workspace)
-        convolve(shape, g, x, values, offsets, rows, bias, y, window, sums, part, parts)
-
-
-@inlined
-def _run_product(shape, row, first, last, part, parts, workspace):
-    numbers = integers(row, ROW)
-    f, g = read_frame(numbers), read_product(numbers)
-    values, offsets = floats(f.values, f.entries * len(shape)), offsets_at(f.offsets, f.entries)
-    rows, bias = integers(f.rows, f.row_count), floats(f.bias, f.bias_size)
-    window, sums = floats(workspace + f.window, f.window_size), floats(workspace + f.sums, f.sums_size)
-    samples = last - first
-    x = floats(f.x + 4 * first * f.x_size, samples * f.x_size)
-    y = floats(f.y + 4 * first * f.y_size, samples * f.y_size)
-    multiply_samples(shape, g, x, samples, values, offsets, rows, bias, y, window, sums, part, parts)
+    y = floats(y, y_size)
+    multiply_tile(shape, t, chunk, first, last, entries, rows, spans, bias, window, base, sums, begin, y, place, room)
 
 
 @cache
-def convolution(rows: int, vectors: int, spread: int) -> int:
-    """Address of the convolution with tiles of M = rows by R = vectors; compiled on first use."""
-    shape = tile(rows, vectors, spread)
+def tile_product(outputs: int, rows: int, across: int) -> int:
+    """Address of the multiplier of tiles of M = outputs by R = rows by A = across; compiled on first use."""
+    shape = tile(outputs, rows, across)
+
+    def run(row, workspace, y, y_size, chunk, first, last, base, begin, place, room):
+        _run_tile(shape, row, workspace, y, y_size, chunk, first, last, base, begin, place, room)
+
+    return tile_step(run)
+
+
+@cache
+def convolution() -> int:
+    """Address of the convolution, for tiles of any size."""
 
     def run(row, first, last, part, parts, workspace):
-        _run_convolution(shape, row, first, last, part, parts, workspace)
+        numbers = integers(row, ROW)
+        f, t, g = read_frame(numbers), read_target(numbers), read_convolution(numbers)
+        window = floats(workspace + f.window, f.window_size)
+        for n in range(first, last):
+            x = _sample(f.x, f.x_size, f.x_local, n, first, workspace)
+            y = _sample(f.y, f.y_size, f.y_local, n, first, workspace)
+            convolve(f.multiply, row, workspace, g, t, x, y, window, part, parts)
 
     return step(run)
 
 
 @cache
-def product(rows: int, vectors: int) -> int:
-    """Address of the fully connected layer for tiles of M = rows by R = vectors of samples."""
-    shape = tile(rows, vectors)
+def product() -> int:
+    """Address of the fully connected layer for batches, for tiles of any size."""
 
     def run(row, first, last, part, parts, workspace):
-        _run_product(shape, row, first, last, part, parts, workspace)
+        numbers = integers(row, ROW)
+        f, t, g = read_frame(numbers), read_target(numbers), read_product(numbers)
+        window, sums = floats(workspace + f.window, f.window_size), floats(workspace + f.sums, f.sums_size)
+        samples = last - first
+        x = floats(f.x + 4 * first * f.x_size, samples * f.x_size)
+        y = floats(f.y + 4 * first * f.y_size, samples * f.y_size)
+        multiply_samples(f.multiply, row, workspace, g, t, x, samples, y, window, sums, part, parts)
 
     return step(run)
 
@@ -149,7 +163,7 @@ def single() -> int:
     def run(row, first, last, part, parts, workspace):
         numbers = integers(row, ROW)
         f, g = read_frame(numbers), read_product(numbers)
-        values, offsets = floats(f.values, f.entries), offsets_at(f.offsets, f.entries)
+        values, offsets = floats(f.values, f.value_count), shorts(f.entries, f.entry_count)
         rows, bias = integers(f.rows, f.row_count), floats(f.bias, f.bias_size)
         for n in range(first, last):
             x = _sample(f.x, f.x_size, f.x_local, n, first, workspace)
@@ -214,7 +228,7 @@ def scale() -> int:
     def run(row, first, last, part, parts, workspace):
         numbers = integers(row, ROW)
         f, g = read_frame(numbers), read_scaling(numbers)
-        values, bias = floats(f.values, f.entries), floats(f.bias, f.bias_size)
+        values, bias = floats(f.values, f.value_count), floats(f.bias, f.bias_size)
         for n in range(first, last):
             x = _sample(f.x, f.x_size, f.x_local, n, first, workspace)
             y = _sample(f.y, f.y_size, f.y_local, n, first, workspace)

@@ -1,0 +1,149 @@
+"""Windows: copies of the few input channels (or input features) that a tile needs next, laid out for its loads.
+
+A window holds lines of `LINE` numbers, each at the start of a cache line, with zeros where the image ends: a tile that
+reads a piece of a line at any shift crosses no cache line and tests for no edge. The numbers of a convolution with
+stride s are sorted by their phase: even columns lie beside each other, and so do odd ones.
+"""
+
+from .jit import kernel
+from .lanes import clear_line, copy_every_second, copy_line, prefetch, put_lanes, transpose
+from .simd import LANES, LINE
+
+AHEAD = 2  # channels between what is copied and what is asked for
+
+
+@kernel
+def _meeting(start, size, stride, count):
+    """First and last of the steps t < count for which 0 <= start + t stride < size."""
+    if stride == 1:  # divisions are slow
+        first, last = -start, size - start
+    else:
+        first, last = -(start // stride), (size - 1 - start) // stride + 1
+    first = min(count, max(0, first))
+    return first, max(first, min(count, last))
+
+
+@kernel
+def _copy_lines(x, source, step, first, last, ahead, window, target, count):
+    """window[target + t LINE + lane] = x[source + t step + lane] for t < count, 0 outside first <= lane < last."""
+    for _ in range(count):
+        prefetch(x, source + ahead)
+        copy_line(x, source, first, last, window, target)
+        source += step
+        target += LINE
+
+
+@kernel
+def _copy_strided(x, source, step, stride, first, last, ahead, window, target, count):
+    """The same for x[source + t step + lane stride]."""
+    for _ in range(count):
+        if stride == 2:
+            prefetch(x, source + ahead)
+            prefetch(x, source + ahead + LINE)
+            copy_every_second(x, source, first, last, window, target)
+        else:
+            clear_line(window, target)
+            for lane in range(first, last):
+                window[target + lane] = x[source + lane * stride]
+        source += step
+        target += LINE
+
+
+@kernel
+def pack_window(g, x, first_channel, last_channel, top, left, window):
+    """Copy what a tile needs of some channels of x, whose first lane's first tap is x[top, left], into the window.
+
+    Line ((c columns + p) phases + h) depth + t, lane l = x[c, top + h + t s, left + p column_step + l s], 0 outside.
+    """
+    step, stride, ahead = g.stride_y * g.pitch, g.stride_x, AHEAD * g.plane
+    plane = g.columns * g.phases * g.depth * LINE
+    for copy in range(g.columns * g.phases):
+        column, row = left + copy // g.phases * g.column_step, top + copy % g.phases
+        first, last = _meeting(column, g.width, stride, LINE)  # the lanes that meet the image
+        above, below = _meeting(row, g.height, g.stride_y, g.depth)  # the lines that do
+        source, target = first_channel * g.plane + (row + above * g.stride_y) * g.pitch + column, copy * g.depth * LINE
+        for _ in range(first_channel, last_channel):
+            for t in range(above):
+                clear_line(window, target + t * LINE)
+            if stride == 1:
+                _copy_lines(x, source, step, first, last, ahead, window, target + above * LINE, below - above)
+            else:
+                place = target + above * LINE
+                _copy_strided(x, source, step, stride, first, last, ahead, window, place, below - above)
+            for t in range(below, g.depth):
+                clear_line(window, target + t * LINE)
+            source += g.plane
+            target += plane
+
+
+@kernel
+def pack_flat(g, x, first_channel, last_channel, begin, window):
+    """Copy positions from `begin` on of some channels of x, wherever rows end, for 1 x 1 kernels.
+
+    line c depth + t, lane l = x[c, begin + t LINE + l], 0 behind the image.
+    """
+    positions, target = g.height * g.width, 0
+    for c in range(first_channel, last_channel):
+        source, rest = c * g.plane + begin, positions - begin
+        for _ in range(g.depth):
+            prefetch(x, source + AHEAD * g.plane)
+            copy_line(x, source, 0, rest, window, target)
+            source += LINE
+            rest -= LINE
+            target += LINE
+
+
+@kernel
+def pack_samples(g, x, first_sample, last_sample, first_input, last_input, window):
+    """Samples become lanes: line i R + n // lanes, lane n % lanes = x[first_sample + n, first_input + i].
+
+    `lanes` samples lie in each of the R lines; transposed squares of numbers go where whole ones exist.
+    """
+    plane = g.rows * LINE
+    for n in range(0, g.rows * g.lanes, LANES):
+        i, place = first_input, n // g.lanes * LINE + n % g.lanes
+        source = (first_sample + n) * g.inputs
+        if first_sample + n + LANES <= last_sample:
+            while i + LANES <= last_input:
+                transpose(x, source + i, g.inputs, window, place, plane)
+                place += LANES * plane
+                i += LANES
+        while i < last_input:
+            for lane in range(LANES):
+                there = first_sample + n + lane < last_sample
+                window[place + lane] = x[source + lane * g.inputs + i] if there else x.dtype.type(0)
+            place += plane
+            i += 1
+
+
+@kernel
+def unpack_samples(g, sums, begin, first_sample, last_sample, first_output, last_output, y):
+    """y[first_sample + n, o] = the sum of output o and sample n: what a tile of samples left in `sums`."""
+    plane = g.rows * g.lanes
+    for n in range(0, min(plane, last_sample - first_sample), LANES):
+        o, place, target = first_output, begin + n, (first_sample + n) * g.outputs
+        if first_sample + n + LANES <= last_sample:
+            while o + LANES <= last_output:
+                transpose(sums, place, plane, y, target + o, g.outputs)
+                place += LANES * plane
+                o += LANES
+        while o < last_output:
+            for lane in range(min(LANES, last_sample - first_sample - n)):
+                y[target + lane * g.outputs + o] = sums[place + lane]
+            place += plane
+            o += 1
+
+
+@kernel
+def put_tile(outputs, rows, across, sums, begin, y, place, plane, pitch, step, room):
+    """Write what of a tile lies within the first `room` numbers of each output's plane; a tile may reach further.
+
+    A row of an image narrower than the tile is written with what lies beside it, over the beginning of the next row,
+    which comes next.
+    """
+    for m in range(outputs):
+        for r in range(rows):
+            for a in range(across):
+                there = r * pitch + a * step
+                put_lanes(sums, begin, room - there, y, place + m * plane + there)
+                begin += LANES
