@@ -41,23 +41,30 @@ class Plan:
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Outputs for x (N, *input_shape), float32. A new array: later calls do not change it."""
         x = self._check(x)
-        out = np.empty((len(x), *self.output_shape), np.float32)
-        for start in range(0, len(x), self.batch):
+        count = len(x)
+        out = np.empty((count, *self.output_shape), np.float32)
+        if count <= self.batch:  # without the slices, which would take as long as a small layer
+            self._run(x, out)
+            return out
+        for start in range(0, count, self.batch):
             self._run(x[start : start + self.batch], out[start : start + self.batch])
         return out
 
     def _run(self, x: np.ndarray, out: np.ndarray) -> None:
         segments = self._prepared(1 if len(x) == 1 else self.batch)
-        for index, (run, buffer, guarded) in enumerate(segments):
-            y = out if index == len(segments) - 1 else buffer[: len(x)]
+        if not segments:
+            out[...] = x.reshape(out.shape)
+            return
+        last = segments[-1]
+        for segment in segments:
+            run, buffer, guarded = segment
+            y = out if segment is last else buffer[: len(x)]
             if guarded is None:
                 run(x, y)
             else:
                 with use_threads(self.threads):
                     run(x.reshape(len(x), *guarded.input_shape), y.reshape(len(x), *guarded.shape))
             x = y
-        if not segments:
-            out[...] = x.reshape(out.shape)
 
     def _prepared(self, size: int) -> list[tuple[Run, np.ndarray | None, Step | None]]:
         """(run, output buffer, its step where it is a call of Python) of each segment, for the calling thread."""
