@@ -15,9 +15,10 @@ from sparsenet.engine import native, program, tiling
 from sparsenet.engine.streams import is_blocked, pack_product, pack_single, size_single
 from sparsenet.engine.tiling import Tile, tile_product
 from sparsenet.engine.weights import FrozenWeights
-from sparsenet.kernels import lanes, pooling, reference, simd, sparse
+from sparsenet.kernels import blocks, gather, lanes, pooling, reference, sparse
+from sparsenet.kernels.blocks import tall_tile, wide_tile
 from sparsenet.kernels.jit import kernel
-from sparsenet.kernels.simd import LANES, LINE, tile
+from sparsenet.kernels.simd import LANES, LINE, REGISTERS, WIDEST
 
 # In other modes and for other CPUs each size of a tile has to be compiled anew: fewer of them then.
 EXAMPLES = int(os.environ.get("SPARSENET_TEST_EXAMPLES", "150"))
@@ -77,7 +78,7 @@ pairs = lambda low, high: st.tuples(st.integers(low, high), st.integers(low, hig
     padding=pairs(0, 3),
     dilation=st.sampled_from([(1, 1), (1, 1), (2, 1), (2, 3)]),
     channels=st.tuples(st.integers(1, 4), st.integers(1, 9), st.sampled_from([1, 1, 2, 3])),
-    rows=st.sampled_from(ROWS),
+    rows=st.sampled_from([*ROWS, LINE]),
     density=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
     relu=st.booleans(),
     division=st.tuples(st.integers(1, 3), st.integers(1, 3)),
@@ -92,6 +93,8 @@ def test_convolution(
         return
     inputs, outputs, groups = channels
     inputs, outputs = inputs * groups, (outputs if groups == 1 else rows * groups)
+    if rows == LINE and stride[1] != 1:
+        return
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((inputs, *size)).astype(np.float32)
     weight = rng.standard_normal((outputs, inputs // groups, *kernel_size)).astype(np.float32)
@@ -240,20 +243,20 @@ def test_blocks_are_recognised():
 
 @kernel
 def _all_operations(shape, entries, numbers, out):
-    total = simd.splat(shape, numbers, 1)
-    total = simd.fma(total, entries, 1, numbers, 2, 5)
-    simd.store(total, out, 3, 700, 100, 20)
-    simd.keep(simd.relu(simd.load(shape, numbers, 5)), out, 3000)
+    total = blocks.splat(shape, numbers, 1)
+    total = blocks.fma(shape, total, entries, 1, numbers, 2, 5)
+    blocks.store(shape, total, out, 3, 700, 100, 20)
+    blocks.keep(shape, blocks.relu(blocks.load(shape, numbers, 5)), out, 3000)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 3, 1), (2, 3, min(2, LINE // LANES)), (4, 2, 1)])
-def test_register_blocks(rng, shape):
+def test_wide_blocks(rng, shape):
     numbers = rng.standard_normal(600).astype(np.float32)
     numbers[9] = np.nan
     weights = rng.standard_normal((3, shape[0])).astype(np.float32)
     entries = np.column_stack([[0, 7, 0], weights.view(np.int32)]).astype(np.int32)
     out, size = np.zeros(5000, np.float32), int(np.prod(shape)) * LANES
-    _all_operations(tile(*shape), entries.reshape(-1), numbers, out)
+    _all_operations(wide_tile(*shape), entries.reshape(-1), numbers, out)
     assert np.array_equal(out[3000:][:size], np.where(numbers[5:][:size] < 0, 0, numbers[5:][:size]), equal_nan=True)
     for m, r, a in np.ndindex(shape):
         piece = numbers[9 + r * LINE + a * 5 :][:LANES]
@@ -262,12 +265,28 @@ def test_register_blocks(rng, shape):
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("positions", [1, 6, LINE, 20])
+def test_tall_blocks(rng, positions):
+    numbers = rng.standard_normal(600).astype(np.float32)
+    numbers[9] = np.nan
+    weights = rng.standard_normal((3, LINE)).astype(np.float32)
+    entries = np.column_stack([[0, 7, 0], weights.view(np.int32)]).astype(np.int32)
+    out, size = np.zeros(LINE * 700 + 3000, np.float32), positions * LINE
+    _all_operations(tall_tile(positions), entries.reshape(-1), numbers, out)
+    expected = numbers[1 : 1 + LINE, None] + weights[1, :, None] * numbers[9 : 9 + positions].astype(np.float64)
+    kept = np.where(numbers[5:][:size] < 0, 0, numbers[5:][:size])
+    assert np.array_equal(out[3000:][:size], kept, equal_nan=True)
+    for lane in (lane for lane in range(LINE) if not 3000 - positions < 3 + lane * 700 < 3000 + size):
+        actual = out[3 + lane * 700 :][:positions]
+        np.testing.assert_allclose(actual, expected[lane], rtol=1e-5, atol=1e-6)
+
+
 @kernel
 def _line_of_sums(values, offsets, k, count, numbers, base):
-    line = simd.zero_line()
-    line = simd.fma_line(line, values, offsets, k, count, numbers, base)
-    line = simd.fma_line(line, values, offsets, k, count, numbers, base)
-    return simd.sum_line(line)
+    line = gather.zero_line()
+    line = gather.fma_line(line, values, offsets, k, count, numbers, base)
+    line = gather.fma_line(line, values, offsets, k, count, numbers, base)
+    return gather.sum_line(line)
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, LINE, LINE + 7])
@@ -326,26 +345,39 @@ def test_bounds_of_blocks_are_checked():
 
 
 @pytest.mark.skipif(config.DISABLE_JIT or LANES != 8, reason="for registers of 256 bits")
-@pytest.mark.parametrize("rows", [1, 2, 4])
+@pytest.mark.parametrize("rows", [1, 2, 4, LINE])
 def test_no_tile_of_256_bits_spills(rows):
     """In the innermost loop, the one with the multiply-adds, no register goes to the stack."""
-    for across in (1, 2):
-        largest = next(t for t in (Tile(rows, height, across) for height in tiling.HEIGHTS) if t.fits)
+    tiles = [[Tile(1, 1, width, True) for width in range(REGISTERS, 0, -1)]]
+    if rows < LINE:
+        tiles = [[Tile(rows, height, across) for height in tiling.HEIGHTS] for across in (1, 2)]
+    for candidates in tiles:
+        largest = next(t for t in candidates if t.fits)
         fresh = njit(sparse.multiply_tile.py_func)  # the code of a kernel from the cache cannot be looked at
-        target = sparse.Target(rows, 1, 1, 0, 0, LANES, 0)
-        numbers, pointers = np.zeros(2 * largest.numbers, np.float32), np.zeros(2, np.int64)
-        arrays = (np.zeros(1 + rows, np.int32), np.array([0, 1]), pointers, numbers, numbers, 0, numbers, 0, numbers)
-        fresh(tile(*largest), target, 0, 0, 1, *arrays, 0, numbers.size)
+        target = sparse.Target(rows, rows, largest.vectors * LANES, 1, 1, 0, 0, LANES, 0)
+        numbers, pointers = np.zeros(2 * largest.vectors * LANES, np.float32), np.zeros(2, np.int64)
+        arrays = (np.zeros(1 + LINE, np.int32), np.array([0, 1]), pointers, numbers, numbers, 0, numbers, 0, numbers)
+        fresh(
+            tall_tile(largest.across) if largest.tall else wide_tile(*largest[:3]),
+            target,
+            0,
+            0,
+            1,
+            *arrays,
+            0,
+            numbers.size,
+        )
         (code,) = fresh.inspect_asm().values()
         loop = _innermost_loop(code)
-        assert sum(line.startswith("vfmadd") for line in loop) == largest.numbers // LANES
-        assert not [line for line in loop if "ymm" in line and "(%rsp)" in line]
+        count = sum(line.startswith("vfmadd") for line in loop)
+        assert count == largest.vectors if WIDEST == LANES or not largest.tall else largest.across
+        assert not [line for line in loop if "mm" in line and "(%rsp)" in line]
 
 
 def _innermost_loop(code):
     """Lines from the label before the first vector multiply-add to the jump behind the last."""
     lines = [line.strip() for line in code.splitlines()]
-    adds = [index for index, line in enumerate(lines) if line.startswith("vfmadd") and "ymm" in line]
+    adds = [index for index, line in enumerate(lines) if line.startswith("vfmadd")]
     start = max(index for index in range(adds[0]) if lines[index].endswith(":"))
     end = next(index for index in range(adds[-1], len(lines)) if lines[index].startswith("j"))
     return lines[start:end]

@@ -35,8 +35,9 @@ def native_convolution(
         input_size=int(np.prod(input_shape)),
         output_size=tiling.target.outputs * tiling.target.plane,
         stream=stream,
-        window=sizes.chunk * sizes.columns * sizes.phases * sizes.depth * LINE,
-        sums=-(-sizes.tall // sizes.rows) * tiling.target.blocks * sizes.size,
+        window=sizes.chunk * sizes.length + LINE,
+        sums=-(-sizes.tall // sizes.rows) * -(-sizes.cover // sizes.wide) * tiling.target.blocks * tiling.target.size
+        + LINE,
         parts=sizes.tiles_y * sizes.tiles_x,
         work=stream.weights * tiling.target.plane,
     )

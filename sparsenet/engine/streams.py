@@ -91,17 +91,21 @@ def pack_convolution(weight: np.ndarray, mask: np.ndarray, bias: np.ndarray, g: 
     Notes
     -----
     Tap (i, j) of channel c lies in copy p and row phase h, `down` lines and `right` places further (`tiling.Taps`):
-    offset = (((c' columns + p) phases + h) depth + down) LINE + right, c' = c within its chunk.
+    offset = c' length + ((p phases + h) depth + down) LINE + right, c' = c within its chunk; in a strip it is
+    c' length + i d strip + j d.
     """
     outputs, inputs, kernel_h, kernel_w = weight.shape
-    sizes, rows, blocks = tiling.sizes, tiling.tile.outputs, tiling.target.blocks
+    sizes, rows, blocks = tiling.sizes, tiling.target.height, tiling.target.blocks
     across, below = column_taps(g), row_taps(g)
     c, i, j = np.indices((inputs, kernel_h, kernel_w)).reshape(3, -1)
     group = np.arange(blocks) * rows // (outputs // g.groups)
     channel = group[:, None] * inputs + c
-    copy = channel % sizes.chunk * sizes.columns + np.array(across.copies)[j]
-    line = (copy * sizes.phases + np.array(below.copies)[i]) * sizes.depth + np.array(below.shifts)[i]
-    offset = line * LINE + np.array(across.shifts)[j]
+    if sizes.strip:
+        place = i * g.dilation[0] * sizes.strip + j * g.dilation[1]
+    else:
+        copy = np.array(across.copies)[j] * sizes.phases + np.array(below.copies)[i]
+        place = (copy * sizes.depth + np.array(below.shifts)[i]) * LINE + np.array(across.shifts)[j]
+    offset = channel % sizes.chunk * sizes.length + place
     flat = (outputs, -1)
     return _pack(
         weight.reshape(flat), mask.reshape(flat), bias, rows, tiling.target.chunks, channel // sizes.chunk, offset
@@ -110,7 +114,7 @@ def pack_convolution(weight: np.ndarray, mask: np.ndarray, bias: np.ndarray, g: 
 
 def pack_product(weight: np.ndarray, mask: np.ndarray, bias: np.ndarray, tiling: Tiling) -> Stream:
     """Stream of a fully connected layer's weights (O, I) for batches: input i lies `rows` lines behind input i - 1."""
-    sizes, rows = tiling.sizes, tiling.tile.outputs
+    sizes, rows = tiling.sizes, tiling.target.height
     column = np.broadcast_to(np.arange(sizes.inputs), (tiling.target.blocks, sizes.inputs))
     offset = column % sizes.chunk * sizes.rows * LINE
     return _pack(weight, mask, bias, rows, tiling.target.chunks, column // sizes.chunk, offset)
@@ -127,4 +131,4 @@ def pack_single(weight: np.ndarray, mask: np.ndarray, bias: np.ndarray) -> Strea
 
 def size_single(inputs: int, outputs: int, *, relu: bool = False) -> Product:
     """Sizes of a fully connected layer for one sample at a time."""
-    return Product(inputs, outputs, SHORT, 1, 1, 1, int(relu))
+    return Product(inputs, outputs, SHORT, 1, 1, int(relu))

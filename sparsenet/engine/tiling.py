@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
+from ..kernels.blocks import fits
 from ..kernels.conv import output_size
-from ..kernels.simd import LANES, LINE, REGISTERS
+from ..kernels.simd import LANES, LINE, REGISTERS, WIDEST
 from ..kernels.sparse import Convolution, Product, Target
 
 WINDOW = 28 * 1024  # bytes of a window that stays in the first-level cache (of 32 to 64 KB)
 LARGEST = 8  # times WINDOW: larger windows are not tried
 MISS = 0.9  # what loading from the second-level cache adds to a multiply-add, times the square of the share of misses
-ENTRY = 3  # what an entry of the stream costs beside its multiply-adds
+ENTRY = 1  # what an entry of the stream costs beside its multiply-adds or its loads
+BUSY = 8  # multiply-adds that are under way at once: fewer vectors in a tile wait for each other
 SPILL = 3  # storing one vector of sums and loading it again
 ROW = 8  # what a block row costs in each chunk, whatever it holds
 PACKED = 6  # copying one line into the window
@@ -23,22 +25,27 @@ HEIGHTS = (28, 16, 14, 12, 8, 7, 6, 5, 4, 3, 2, 1)  # rows of tiles worth compil
 
 
 class Tile(NamedTuple):
-    """M output channels by R rows by A vectors."""
+    """A tile of sums (`kernels/blocks.py`): M outputs by R rows by A vectors, or LINE outputs by A positions."""
 
     outputs: int
     rows: int
     across: int
+    tall: bool = False
 
     @property
-    def numbers(self) -> int:
-        """Numbers of one block row of such tiles."""
-        return self.outputs * self.rows * self.across * LANES
+    def height(self) -> int:
+        """Output channels."""
+        return LINE if self.tall else self.outputs
+
+    @property
+    def vectors(self) -> int:
+        """Vectors of LANES sums."""
+        return self.outputs * self.rows * self.across * (LINE // LANES if self.tall else 1)
 
     @property
     def fits(self) -> bool:
-        """Whether the tile, what is held beside it and one operand in passing fit the registers."""
-        pieces = self.rows * self.across
-        return self.outputs * pieces + min(self.outputs, pieces) < REGISTERS
+        """Whether the registers hold it."""
+        return fits(*self)
 
 
 class Tiling(NamedTuple):
@@ -65,6 +72,11 @@ class Geometry(NamedTuple):
     def output(self) -> tuple[int, int]:
         """Height and width of the output."""
         return output_size(self.shape[1:], self.kernel, self.stride, self.padding, self.dilation)
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Rows and columns between the first tap and the last."""
+        return tuple((k - 1) * d for k, d in zip(self.kernel, self.dilation, strict=True))
 
     @property
     def pointwise(self) -> bool:
@@ -108,15 +120,22 @@ def row_taps(g: Geometry) -> Taps:
     return phases(g.kernel[0], g.stride[0], g.dilation[0])
 
 
-def tile_convolution(g: Geometry, outputs: int, *, density: float = 1.0, relu: bool = False) -> Tiling:
-    """The cheapest tiling with tiles of M = `outputs` for weights of which the fraction `density` is kept."""
-    ways = [*_image_tilings(g, outputs, density, relu)]
-    if g.pointwise:
-        ways += _flat_tilings(g, outputs, density, relu)
+def tile_convolution(g: Geometry, height: int, *, density: float = 1.0, relu: bool = False) -> Tiling:
+    """The cheapest tiling with tiles of M = `height` outputs for weights of which the fraction `density` is kept.
+
+    With M = LINE the tiles are tall.
+    """
+    if height == LINE:
+        ways = _tall_tilings(g, density, relu)
+    elif g.pointwise:
+        ways = [*_line_tilings(g, height, density, relu), *_flat_tilings(g, height, density, relu)]
+    else:
+        ways = _line_tilings(g, height, density, relu)
     return min(ways, key=lambda way: way.cost)
 
 
-def _image_tilings(g: Geometry, outputs: int, density: float, relu: bool) -> Iterator[Tiling]:
+def _line_tilings(g: Geometry, outputs: int, density: float, relu: bool) -> Iterator[Tiling]:
+    """Each row of a tile lies in a line of its own, for each phase or shift of the columns."""
     out_h, out_w = g.output
     columns, rows = column_taps(g), row_taps(g)
     for across in range(1, LINE // LANES + 1):
@@ -125,35 +144,58 @@ def _image_tilings(g: Geometry, outputs: int, density: float, relu: bool) -> Ite
             return
         cover = LANES + (across - 1) * step
         for tile, tall in _stacks(outputs, across, out_h):
-            target = _target(g, tile, pitch=out_w, step=step, relu=relu)
-            sizes = _convolution(g, columns, rows, tall + rows.reach)._replace(
-                rows=tile.rows,
-                cover=cover,
+            depth = tall + rows.reach
+            sizes = _sizes(
+                g,
+                tile,
                 tall=tall,
-                tiles_y=-(-out_h // tall),
-                tiles_x=-(-out_w // cover),
-                size=tile.numbers,
+                depth=depth,
+                columns=columns.count,
+                column_step=columns.step,
+                phases=rows.count,
+                length=columns.count * rows.count * depth * LINE,
+                wide=cover,
+                cover=cover,
             )
-            yield from _in_chunks(g, tile, target, sizes, density)
+            yield from _in_chunks(g, tile, _target(g, tile, out_w, step, relu), sizes, density)
 
 
 def _flat_tilings(g: Geometry, outputs: int, density: float, relu: bool) -> Iterator[Tiling]:
-    positions, across = g.shape[1] * g.shape[2], LINE // LANES
-    one = phases(1, 1, 1)
-    for tile, tall in _stacks(outputs, across, -(-positions // LINE)):
-        target = _target(g, tile, pitch=LINE, step=LANES, relu=relu)
-        sizes = _convolution(g, one, one, tall)._replace(
-            out_height=tall,
-            out_width=positions,
-            rows=tile.rows,
-            cover=tall * LINE,
+    """Lines are positions of the image, wherever its rows end."""
+    positions = g.shape[1] * g.shape[2]
+    for tile, tall in _stacks(outputs, LINE // LANES, -(-positions // LINE)):
+        area = tall * LINE
+        sizes = _sizes(g, tile, tall=tall, depth=tall, length=area, wide=area, cover=area)
+        sizes = sizes._replace(out_height=tall, out_width=positions, tiles_y=1, flat=1)
+        sizes = sizes._replace(tiles_x=-(-positions // sizes.cover))
+        yield from _in_chunks(g, tile, _target(g, tile, LINE, LANES, relu), sizes, density)
+
+
+def _tall_tilings(g: Geometry, density: float, relu: bool) -> Iterator[Tiling]:
+    """Rows of the image in a strip, with zeros between them; for a column stride of 1."""
+    (out_h, out_w), strip, (below, _) = g.output, g.shape[2] + g.padding[1], g.reach
+    for tall, across in product(_equal_parts(out_h), range(1, REGISTERS)):
+        tile = Tile(1, 1, across, tall=True)
+        if not tile.fits or across > out_w:
+            continue
+        depth = (tall - 1) * g.stride[0] + below + 1
+        sizes = _sizes(
+            g,
+            tile,
             tall=tall,
-            tiles_y=1,
-            tiles_x=-(-positions // (tall * LINE)),
-            size=tile.numbers,
-            flat=1,
+            depth=depth,
+            line=g.stride[0] * strip,
+            length=-(-(g.padding[1] + depth * strip) // LINE) * LINE,
+            wide=across,
+            cover=out_w,
+            strip=strip,
         )
-        yield from _in_chunks(g, tile, target, sizes, density)
+        yield from _in_chunks(g, tile, _target(g, tile, out_w, 1, relu), sizes, density)
+
+
+def _equal_parts(length: int) -> list[int]:
+    """Rows of windows that share so many rows equally."""
+    return sorted({-(-length // pieces) for pieces in range(1, length + 1)})
 
 
 def _stacks(outputs: int, across: int, length: int) -> Iterator[tuple[Tile, int]]:
@@ -162,57 +204,57 @@ def _stacks(outputs: int, across: int, length: int) -> Iterator[tuple[Tile, int]
         tile = Tile(outputs, height, across)
         if not tile.fits or (height > length and height > 1):
             continue
-        for tall in sorted({max(height, -(-length // pieces)) for pieces in range(1, length + 1)}):
-            if tall <= 4 * height:
+        for tall in _equal_parts(length):
+            if height <= tall <= 4 * height:
                 yield tile, tall
 
 
-def _target(g: Geometry, tile: Tile, *, pitch: int, step: int, relu: bool) -> Target:
+def _target(g: Geometry, tile: Tile, pitch: int, step: int, relu: bool) -> Target:
     out_h, out_w = g.output
-    blocks = -(-g.outputs // tile.outputs)
-    return Target(g.outputs, blocks, 0, plane=out_h * out_w, pitch=pitch, step=step, relu=int(relu))
+    blocks, size = -(-g.outputs // tile.height), tile.vectors * LANES
+    return Target(g.outputs, tile.height, size, blocks, 0, out_h * out_w, pitch, step, int(relu))
 
 
-def _convolution(g: Geometry, columns: Taps, rows: Taps, depth: int) -> Convolution:
-    """The sizes that do not depend on the tile."""
-    channels, height, width = g.shape
-    return Convolution(
-        channels=channels,
-        height=height,
-        width=width,
-        pitch=width,
-        plane=height * width,
-        stride_y=g.stride[0],
-        stride_x=g.stride[1],
-        pad_y=g.padding[0],
-        pad_x=g.padding[1],
-        out_height=g.output[0],
-        out_width=g.output[1],
-        columns=columns.count,
-        column_step=columns.step,
-        phases=rows.count,
-        depth=depth,
-        chunk=0,
-        rows=0,
-        cover=0,
-        tall=0,
-        tiles_y=0,
-        tiles_x=0,
-        splits=1,
-        size=0,
-        flat=0,
-    )
+def _sizes(g: Geometry, tile: Tile, *, tall: int, cover: int, **others: int) -> Convolution:
+    """Numbers that the kernel reads; `chunk` is set by `_in_chunks`."""
+    (channels, height, width), (out_h, out_w) = g.shape, g.output
+    numbers = {
+        "channels": channels,
+        "height": height,
+        "width": width,
+        "pitch": width,
+        "plane": height * width,
+        "stride_y": g.stride[0],
+        "stride_x": g.stride[1],
+        "pad_y": g.padding[0],
+        "pad_x": g.padding[1],
+        "out_height": out_h,
+        "out_width": out_w,
+        "columns": 1,
+        "column_step": 1,
+        "phases": 1,
+        "line": LINE,
+        "chunk": 0,
+        "rows": tile.rows,
+        "cover": cover,
+        "tall": tall,
+        "tiles_y": -(-out_h // tall),
+        "tiles_x": -(-out_w // cover),
+        "splits": 1,
+        "flat": 0,
+        "strip": 0,
+    }
+    return Convolution(**numbers | others)
 
 
 def _in_chunks(g: Geometry, tile: Tile, target: Target, sizes: Convolution, density: float) -> Iterator[Tiling]:
     """The same with windows that the first-level cache holds, and with a few larger ones."""
-    lines = sizes.columns * sizes.phases * sizes.depth
     entries = density * g.shape[0] // g.groups * g.kernel[0] * g.kernel[1]
-    tiles = target.blocks * -(-sizes.tall // tile.rows)
-    for chunks in _numbers_of_chunks(g.shape[0], lines * LINE * 4):
+    tiles = target.blocks * -(-sizes.tall // sizes.rows) * -(-sizes.cover // sizes.wide)
+    for chunks in _numbers_of_chunks(g.shape[0], sizes.length * 4):
         chunk = -(-g.shape[0] // chunks)
-        row = _cost_of_row(tile, entries, -(-chunks // g.groups), chunk * lines * LINE * 4)
-        cost = sizes.tiles_y * sizes.tiles_x * (tiles * row + g.shape[0] * lines * PACKED)
+        row = _cost_of_row(tile, entries, -(-chunks // g.groups), chunk * sizes.length * 4)
+        cost = sizes.tiles_y * sizes.tiles_x * (tiles * row + g.shape[0] * sizes.length // LINE * PACKED)
         yield Tiling(cost, tile, target._replace(chunks=chunks), sizes._replace(chunk=chunk))
 
 
@@ -225,8 +267,9 @@ def _numbers_of_chunks(inputs: int, size: int) -> set[int]:
 def _cost_of_row(tile: Tile, entries: float, chunks: int, window: int) -> float:
     """What a block row of one tile costs: its entries, its sums between chunks, its output."""
     pieces, missed = tile.rows * tile.across, max(0.0, 1 - WINDOW / window)
-    vectors = tile.outputs * pieces
-    return entries * (vectors + pieces * MISS * missed**2 + ENTRY) + chunks * (SPILL * vectors + ROW)
+    loads = pieces + 1 + (LINE // WIDEST if tile.tall else tile.outputs)
+    entry = max(tile.vectors, loads, BUSY) + ENTRY + pieces * MISS * missed**2
+    return entries * entry + chunks * (SPILL * tile.vectors + ROW)
 
 
 def tile_product(
@@ -242,7 +285,17 @@ def tile_product(
             chunk = -(-inputs // chunks // LANES) * LANES  # whole squares of numbers to transpose
             row = _cost_of_row(tile, density * inputs, chunks, chunk * height * LINE * 4)
             cost = -(-samples // (height * lanes)) * (blocks * row + inputs * height * PACKED)
-            target = Target(blocks * rows, blocks, -(-inputs // chunk), height * lanes, lanes, LANES, int(relu))
-            sizes = Product(inputs, outputs, chunk, height, lanes, tile.numbers, int(relu))
+            target = Target(
+                blocks * rows,
+                rows,
+                rows * height * lanes,
+                blocks,
+                -(-inputs // chunk),
+                height * lanes,
+                lanes,
+                LANES,
+                int(relu),
+            )
+            sizes = Product(inputs, outputs, chunk, height, lanes, int(relu))
             ways.append(Tiling(cost, tile, target, sizes))
     return min(ways, key=lambda way: way.cost)

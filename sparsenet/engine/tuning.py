@@ -17,7 +17,7 @@ from .tiling import tile_convolution, tile_product
 from .weights import FrozenWeights
 
 FORMS = ("auto", "dense", "csr", "blas", "loops", "scipy")
-BLOCKS = (4, 2)  # rows of the blocks that have kernels
+BLOCKS = (LINE, 4, 2)  # outputs of the blocks that have kernels
 # Above these sparsities the dense forms are not even tried: the stream has won by then everywhere. For one sample of a
 # fully connected layer it reads as many bytes of indices as of values, and wins later.
 DENSE_BELOW, DENSE_BELOW_SINGLE = 0.6, 0.85
@@ -55,10 +55,12 @@ def candidates(
 
 
 def _blocks(layer: Layer) -> tuple[int, ...]:
-    """Rows of the blocks that a layer may take: none may reach over two groups of a convolution."""
-    if not isinstance(layer, Conv2d) or layer.groups == 1:
-        return BLOCKS
-    return tuple(rows for rows in BLOCKS if layer.out_channels // layer.groups % rows == 0)
+    """Outputs of the blocks that a layer may take: none may reach over two groups of a convolution."""
+    if not isinstance(layer, Conv2d):
+        return BLOCKS[1:]
+    tall = layer.stride[1] == 1 and layer.padding[1] <= LINE
+    outputs = layer.out_channels // layer.groups
+    return tuple(n for n in BLOCKS if (n < LINE or tall) and (layer.groups == 1 or outputs % n == 0))
 
 
 def _dense_rows(layer: Layer, input_shape: tuple, batch: int) -> int:
@@ -67,7 +69,7 @@ def _dense_rows(layer: Layer, input_shape: tuple, batch: int) -> int:
         g = geometry_of(layer, input_shape)
         return min(_blocks(layer) or (1,), key=lambda rows: tile_convolution(g, rows).cost)
     sizes = layer.in_features, layer.out_features, batch
-    return min(BLOCKS, key=lambda rows: tile_product(*sizes, rows).cost)
+    return min(_blocks(layer), key=lambda rows: tile_product(*sizes, rows).cost)
 
 
 def choose(
@@ -109,16 +111,16 @@ def runnable(candidate: Candidate, batch: int, threads: int) -> Run:
 def measure_peak(seconds: float = 0.05) -> float:
     """Multiply-adds a second of one core of this machine in float32, measured.
 
-    A dense 1 x 1 convolution of so few positions that all it reads again and again stays in the first-level cache.
+    A dense convolution so small that all it reads again and again stays in the first-level cache.
     """
-    layer, shape = Conv2d(64, 1024, 1), (64, 2, LINE)
+    layer, shape = Conv2d(32, LINE, 3, padding=1), (32, 32, LINE)
     frozen = FrozenWeights(layer.weight.value, None, layer.bias.value)
-    run = runnable(native_convolution(layer, frozen, frozen.full, False, shape, max(BLOCKS)), 1, 1)
-    x, y = np.ones((1, *shape), np.float32), np.empty((1, 1024, *shape[1:]), np.float32)
+    run = runnable(native_convolution(layer, frozen, frozen.full, False, shape, LINE), 1, 1)
+    x, y = np.ones((1, *shape), np.float32), np.empty((1, LINE, *shape[1:]), np.float32)
     run(x, y)
     best, deadline = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < deadline:
         start = time.perf_counter()
         run(x, y)
         best = min(best, time.perf_counter() - start)
-    return layer.weight.value.size * 2 * LINE / best
+    return layer.weight.value.size * shape[1] * shape[2] / best

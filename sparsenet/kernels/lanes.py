@@ -8,50 +8,44 @@ from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
 
-from .simd import I32, I64, LANE_MASK, LANES, LINE, VECTOR, _address, _check, _forbid_unrolling, _load, compiled
+from .simd import (
+    I32,
+    I64,
+    LANES,
+    LINE,
+    VECTOR,
+    address,
+    broadcast,
+    check,
+    compiled,
+    forbid_unrolling,
+    further,
+    load_at,
+    masked_load,
+    masked_store,
+    range_of,
+    shuffle,
+    store_at,
+    transposed,
+)
 
-INDICES = ir.VectorType(I32, LANES)
 ZERO = ir.Constant(VECTOR, None)
 
 
-def _between(builder, indices, first, last):
-    """Lane mask: first <= indices < last."""
-
-    def spread(scalar):
-        scalar = builder.trunc(scalar, I32)
-        one = builder.insert_element(ir.Constant(INDICES, ir.Undefined), scalar, ir.Constant(I32, 0))
-        return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
-
-    above = builder.icmp_signed(">=", indices, spread(first))
-    return builder.and_(above, builder.icmp_signed("<", indices, spread(last)))
-
-
-def _masked_load(builder, pointer, mask):
-    kind = ir.FunctionType(VECTOR, [pointer.type, I32, LANE_MASK, VECTOR])
-    masked = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.load.v{LANES}f32.p0")
-    return builder.call(masked, [pointer, ir.Constant(I32, 4), mask, ZERO])
+def _between(builder, first_lane, first, last):
+    """Mask of the lanes, counted from `first_lane`, that are at least `first` and below `last`."""
+    lanes = range_of(LANES, first_lane)
+    low, high = (broadcast(builder, builder.trunc(bound, I32)) for bound in (first, last))
+    return builder.and_(builder.icmp_signed(">=", lanes, low), builder.icmp_signed("<", lanes, high))
 
 
 def _check_lanes(context, builder, signature, args, first, last):
     """Bounds of a copy (source, start, ..., target, place) that reads source[start + first : start + last], if any."""
-    _check(context, builder, signature.args[4], args[4], args[5], LINE)
+    check(context, builder, signature.args[4], args[4], args[5], LINE)
     if config.BOUNDSCHECK:
         with builder.if_then(builder.icmp_signed("<", args[2], args[3])):
             size = builder.sub(last, first)
-            _check(context, builder, signature.args[0], args[0], builder.add(args[1], first), size)
-
-
-def _shuffle(builder, low, high, order):
-    return builder.shuffle_vector(low, high, ir.Constant(ir.VectorType(I32, LANES), order))
-
-
-def _range(first):
-    """Vector of the numbers first ... first + LANES - 1."""
-    return ir.Constant(INDICES, list(range(first, first + LANES)))
-
-
-def _further(builder, index, distance):
-    return builder.add(index, ir.Constant(I64, distance))
+            check(context, builder, signature.args[0], args[0], builder.add(args[1], first), size)
 
 
 # --- lines of the window -------------------------------------------------------------------------------------------
@@ -65,11 +59,11 @@ def clear_line(target, place):
 @compiled(clear_line)
 def clear_line(typing_context, target, place):
     def emit(context, builder, signature, args):
-        _forbid_unrolling(builder)
-        _check(context, builder, signature.args[0], args[0], args[1], LINE)
+        forbid_unrolling(builder)
+        check(context, builder, signature.args[0], args[0], args[1], LINE)
         for begin in range(0, LINE, LANES):
-            pointer = _address(context, builder, signature.args[0], args[0], _further(builder, args[1], begin))
-            builder.store(ZERO, pointer).align = 4
+            pointer = address(context, builder, signature.args[0], args[0], further(builder, args[1], begin))
+            store_at(builder, ZERO, pointer)
         return context.get_dummy_value()
 
     return types.void(target, types.intp), emit
@@ -85,13 +79,13 @@ def copy_line(source, start, first, last, target, place):
 @compiled(copy_line)
 def copy_line(typing_context, source, start, first, last, target, place):
     def emit(context, builder, signature, args):
-        _forbid_unrolling(builder)
+        forbid_unrolling(builder)
         _check_lanes(context, builder, signature, args, args[2], args[3])
         for begin in range(0, LINE, LANES):
-            mask = _between(builder, _range(begin), args[2], args[3])
-            source = _address(context, builder, signature.args[0], args[0], _further(builder, args[1], begin))
-            target = _address(context, builder, signature.args[4], args[4], _further(builder, args[5], begin))
-            builder.store(_masked_load(builder, source, mask), target).align = 4
+            mask = _between(builder, begin, args[2], args[3])
+            source = address(context, builder, signature.args[0], args[0], further(builder, args[1], begin))
+            target = address(context, builder, signature.args[4], args[4], further(builder, args[5], begin))
+            store_at(builder, masked_load(builder, source, mask), target)
         return context.get_dummy_value()
 
     index = types.intp
@@ -108,17 +102,17 @@ def copy_every_second(source, start, first, last, target, place):
 @compiled(copy_every_second)
 def copy_every_second(typing_context, source, start, first, last, target, place):
     def emit(context, builder, signature, args):
-        _forbid_unrolling(builder)
+        forbid_unrolling(builder)
         double = [builder.shl(bound, ir.Constant(I64, 1)) for bound in args[2:4]]
-        double[1] = _further(builder, double[1], -1)  # the element behind the last one may not exist
+        double[1] = further(builder, double[1], -1)  # the element behind the last one may not exist
         _check_lanes(context, builder, signature, args, *double)
         for begin in range(0, LINE, LANES):
             halves = []
             for half in (2 * begin, 2 * begin + LANES):
-                pointer = _address(context, builder, signature.args[0], args[0], _further(builder, args[1], half))
-                halves.append(_masked_load(builder, pointer, _between(builder, _range(half), *double)))
-            target = _address(context, builder, signature.args[4], args[4], _further(builder, args[5], begin))
-            builder.store(_shuffle(builder, *halves, list(range(0, 2 * LANES, 2))), target).align = 4
+                pointer = address(context, builder, signature.args[0], args[0], further(builder, args[1], half))
+                halves.append(masked_load(builder, pointer, _between(builder, half, *double)))
+            target = address(context, builder, signature.args[4], args[4], further(builder, args[5], begin))
+            store_at(builder, shuffle(builder, *halves, list(range(0, 2 * LANES, 2))), target)
         return context.get_dummy_value()
 
     index = types.intp
@@ -134,19 +128,17 @@ def put_lanes(source, start, count, target, place):
 @compiled(put_lanes)
 def put_lanes(typing_context, source, start, count, target, place):
     def emit(context, builder, signature, args):
-        _check(context, builder, signature.args[0], args[0], args[1], LANES)
-        vector = _load(builder, _address(context, builder, signature.args[0], args[0], args[1]))
-        target = _address(context, builder, signature.args[3], args[3], args[4])
+        check(context, builder, signature.args[0], args[0], args[1], LANES)
+        vector = load_at(builder, address(context, builder, signature.args[0], args[0], args[1]))
+        target = address(context, builder, signature.args[3], args[3], args[4])
         whole = builder.icmp_signed(">=", args[2], ir.Constant(I64, LANES))
         with builder.if_else(whole) as (then, otherwise):
             with then:
-                _check(context, builder, signature.args[3], args[3], args[4], LANES)
-                builder.store(vector, target).align = 4
+                check(context, builder, signature.args[3], args[3], args[4], LANES)
+                store_at(builder, vector, target)
             with otherwise:
-                mask = _between(builder, _range(0), ir.Constant(I64, 0), args[2])
-                kind = ir.FunctionType(ir.VoidType(), [VECTOR, target.type, I32, LANE_MASK])
-                masked = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.store.v{LANES}f32.p0")
-                builder.call(masked, [vector, target, ir.Constant(I32, 4), mask])
+                mask = _between(builder, 0, ir.Constant(I64, 0), args[2])
+                masked_store(builder, vector, target, mask)
         return context.get_dummy_value()
 
     index = types.intp
@@ -163,7 +155,7 @@ def prefetch(typing_context, source, start):
         byte = ir.IntType(8).as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
         fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        pointer = builder.bitcast(_address(context, builder, signature.args[0], args[0], args[1]), byte)
+        pointer = builder.bitcast(address(context, builder, signature.args[0], args[0], args[1]), byte)
         builder.call(fetch, [pointer, ir.Constant(I32, 0), ir.Constant(I32, 3), ir.Constant(I32, 1)])
         return context.get_dummy_value()
 
@@ -189,16 +181,16 @@ def max_of_squares(typing_context, source, upper, lower, target, place):
             return builder.select(builder.or_(bigger, unordered), b, a)
 
         for start in args[1:3]:
-            _check(context, builder, signature.args[0], args[0], start, 2 * LANES)
-        _check(context, builder, signature.args[3], args[3], args[4], LANES)
+            check(context, builder, signature.args[0], args[0], start, 2 * LANES)
+        check(context, builder, signature.args[3], args[3], args[4], LANES)
         halves = []
         for half in range(2):
             starts = [builder.add(start, ir.Constant(I64, half * LANES)) for start in args[1:3]]
             halves.append(
-                larger(*(_load(builder, _address(context, builder, signature.args[0], args[0], s)) for s in starts))
+                larger(*(load_at(builder, address(context, builder, signature.args[0], args[0], s)) for s in starts))
             )
-        evens, odds = (_shuffle(builder, *halves, list(range(parity, 2 * LANES, 2))) for parity in (0, 1))
-        builder.store(larger(evens, odds), _address(context, builder, signature.args[3], args[3], args[4])).align = 4
+        evens, odds = (shuffle(builder, *halves, list(range(parity, 2 * LANES, 2))) for parity in (0, 1))
+        store_at(builder, larger(evens, odds), address(context, builder, signature.args[3], args[3], args[4]))
         return context.get_dummy_value()
 
     return types.void(source, types.intp, types.intp, target, types.intp), emit
@@ -219,31 +211,15 @@ def transpose(typing_context, source, start, pitch, target, place, target_pitch)
     def emit(context, builder, signature, args):
         vectors, index = [], args[1]
         for _ in range(LANES):
-            _check(context, builder, signature.args[0], args[0], index, LANES)
-            vectors.append(_load(builder, _address(context, builder, signature.args[0], args[0], index)))
+            check(context, builder, signature.args[0], args[0], index, LANES)
+            vectors.append(load_at(builder, address(context, builder, signature.args[0], args[0], index)))
             index = builder.add(index, args[2])
-        vectors, index = _transposed(builder, vectors), args[4]
+        vectors, index = transposed(builder, vectors), args[4]
         for vector in vectors:
-            _check(context, builder, signature.args[3], args[3], index, LANES)
-            builder.store(vector, _address(context, builder, signature.args[3], args[3], index)).align = 4
+            check(context, builder, signature.args[3], args[3], index, LANES)
+            store_at(builder, vector, address(context, builder, signature.args[3], args[3], index))
             index = builder.add(index, args[5])
         return context.get_dummy_value()
 
     index = types.intp
     return types.void(source, index, index, target, index, index), emit
-
-
-def _transposed(builder, vectors):
-    """Swap off-diagonal blocks of half, a quarter, ... of the lanes: log2(LANES) rounds of shuffles."""
-    step = LANES // 2
-    while step:
-        low = [lane if not lane & step else LANES + lane - step for lane in range(LANES)]
-        high = [lane + step if not lane & step else LANES + lane for lane in range(LANES)]
-        swapped = list(vectors)
-        for i in range(LANES):
-            if not i & step:
-                pair = vectors[i], vectors[i + step]
-                swapped[i] = _shuffle(builder, *pair, low)
-                swapped[i + step] = _shuffle(builder, *pair, high)
-        vectors, step = swapped, step // 2
-    return vectors

@@ -18,19 +18,24 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .blocks import fma, keep, load, relu, splat, store
+from .gather import fma_line, sum_line, zero_line
 from .jit import inlined, kernel
 from .memory import call_tile
-from .simd import LANES, LINE, fma, fma_line, keep, load, relu, splat, store, sum_line, zero_line
-from .windows import pack_flat, pack_samples, pack_window, put_tile, unpack_samples
+from .simd import LANES, LINE
+from .windows import pack_flat, pack_samples, pack_strip, pack_window, put_tall, put_tile, unpack_samples
 
 
 class Target(NamedTuple):
     """What a tile has to know of its layer: the stream's sizes, and how its numbers lie in y.
 
-    Outputs are `plane` numbers apart, rows `pitch`, vectors in a row `step`; the window's vectors in a row too.
+    A block row has `height` outputs, and `size` numbers in a tile. In y outputs are `plane` numbers apart, rows
+    `pitch`, vectors in a row `step`, as they are in the window too.
     """
 
     outputs: int
+    height: int
+    size: int
     blocks: int
     chunks: int
     plane: int
@@ -42,11 +47,15 @@ class Target(NamedTuple):
 class Convolution(NamedTuple):
     """Sizes of one convolution, in numbers of elements.
 
-    `pitch` and `plane` are the distances between rows and between channels of the input. A tile has `rows` rows and
-    covers `cover` columns; a window serves the tiles of `tall` rows, one below the other. It holds `columns` copies of
-    a channel (phases of the stride, or column shifts), whose first columns are `column_step` apart, and `depth` lines
-    for each of these and each of `phases` phases of the rows. Where `flat` (1 x 1 kernels), lines are positions of the
-    image one after the other, wherever its rows end.
+    `pitch` and `plane` are the distances between rows and between channels of the input. A window serves an area of
+    `tall` rows by `cover` columns of the output by tiles of `rows` by `wide`; `line` numbers of the window lie between
+    what is needed for a row and for the next. It holds `length` numbers of each of `chunk` channels, in one of three
+    layouts:
+
+    - lines: `columns` copies of the channel (phases of the stride, or column shifts), whose first columns are
+      `column_step` apart, and `depth` lines for each of these and each of `phases` phases of the rows;
+    - flat, for 1 x 1 kernels: lines are positions of the image one after the other, wherever its rows end;
+    - a strip, for tall tiles: `depth` rows of the image behind each other with a pitch of `strip`.
     """
 
     channels: int
@@ -64,15 +73,18 @@ class Convolution(NamedTuple):
     column_step: int
     phases: int
     depth: int
+    line: int
+    length: int
     chunk: int
     rows: int
-    cover: int
+    wide: int
     tall: int
+    cover: int
     tiles_y: int
     tiles_x: int
     splits: int
-    size: int
     flat: int
+    strip: int
 
 
 class Product(NamedTuple):
@@ -83,7 +95,6 @@ class Product(NamedTuple):
     chunk: int
     rows: int
     lanes: int
-    size: int
     relu: int
 
 
@@ -99,9 +110,9 @@ def multiply_tile(tile, t, chunk, first, last, entries, rows, spans, bias, windo
     -----
     total = b + sum over k in row o of weight[k] window[offset[k] ...], then max(total, 0) where `t.relu`.
     """
-    m, r, a = len(tile), len(tile[0]), len(tile[0][0])
-    size = m * r * a * LANES
-    whole = (r - 1) * t.pitch + (a - 1) * t.step + LANES <= room
+    m, r, a, size = t.height, len(tile[0]), len(tile[0][0]), t.size
+    tall = m > len(tile)
+    whole = tall or (r - 1) * t.pitch + (a - 1) * t.step + LANES <= room
     for o in range(first, last):
         entry, end = rows[chunk * t.blocks + o], rows[chunk * t.blocks + o + 1]
         begins, ends = spans[2 * o], spans[2 * o + 1]
@@ -110,18 +121,33 @@ def multiply_tile(tile, t, chunk, first, last, entries, rows, spans, bias, windo
         kept = begin + (o - first) * size
         total = splat(tile, bias, o * m) if chunk == begins else load(tile, sums, kept)
         for k in range(entry, end):
-            total = fma(total, entries, k, window, base, t.step)
+            total = fma(tile, total, entries, k, window, base, t.step)
         if chunk < ends:
-            keep(total, sums, kept)
+            keep(tile, total, sums, kept)
             continue
         if t.relu:
             total = relu(total)
-        there = place + o * m * t.plane
-        if whole and (o + 1) * m <= t.outputs:
-            store(total, y, there, t.plane, t.pitch, t.step)
+        there, count = place + o * m * t.plane, min(m, t.outputs - o * m)
+        if whole and count == m:
+            store(tile, total, y, there, t.plane, t.pitch, t.step)
+            continue
+        keep(tile, total, sums, kept)
+        if tall:
+            put_tall(count, a, sums, kept, y, there, t.plane)
         else:
-            keep(total, sums, kept)
-            put_tile(min(m, t.outputs - o * m), r, a, sums, kept, y, there, t.plane, t.pitch, t.step, room)
+            put_tile(count, r, a, sums, kept, y, there, t.plane, t.pitch, t.step, room)
+
+
+@kernel
+def _pack(g, x, first_channel, last_channel, r0, q0, window):
+    """Pack the window of the area that begins at the output position (r0, q0), in its layout."""
+    top, left = r0 * g.stride_y - g.pad_y, q0 * g.stride_x - g.pad_x
+    if g.flat:
+        pack_flat(g, x, first_channel, last_channel, q0, window)
+    elif g.strip:
+        pack_strip(g, x, first_channel, last_channel, top, window)
+    else:
+        pack_window(g, x, first_channel, last_channel, top, left, window)
 
 
 @kernel
@@ -134,37 +160,24 @@ def convolve(multiply, row, workspace, g, t, x, y, window, part, parts):
     """
     tasks = g.tiles_y * g.tiles_x * g.splits
     for task in range(part * tasks // parts, (part + 1) * tasks // parts):
-        spot, split = task // g.splits, task % g.splits
+        area, split = task // g.splits, task % g.splits
         first, last = split * t.blocks // g.splits, (split + 1) * t.blocks // g.splits
-        r0 = max(0, min(spot // g.tiles_x * g.tall, g.out_height - g.tall))
-        q0 = max(0, min(spot % g.tiles_x * g.cover, g.out_width - g.cover))
+        r0 = max(0, min(area // g.tiles_x * g.tall, g.out_height - g.tall))
+        q0 = max(0, min(area % g.tiles_x * g.cover, g.out_width - g.cover))
         for chunk in range(t.chunks):
-            channel = chunk * g.chunk
-            behind = min(channel + g.chunk, g.channels)
-            if g.flat:
-                pack_flat(g, x, channel, behind, q0, window)
-            else:
-                pack_window(g, x, channel, behind, r0 * g.stride_y - g.pad_y, q0 * g.stride_x - g.pad_x, window)
+            _pack(g, x, chunk * g.chunk, min((chunk + 1) * g.chunk, g.channels), r0, q0, window)
             begin = 0
             for r in range(0, g.tall, g.rows):
                 r = max(0, min(r, g.tall - g.rows))
-                place = q0 + r * LINE if g.flat else (r0 + r) * t.pitch + q0
-                end = t.plane if g.flat else min(r0 + r + g.rows, g.out_height) * t.pitch
-                call_tile(
-                    multiply,
-                    row,
-                    workspace,
-                    y.ctypes.data,
-                    y.size,
-                    chunk,
-                    first,
-                    last,
-                    r * LINE,
-                    begin,
-                    place,
-                    end - place,
-                )
-                begin += (last - first) * g.size
+                for q in range(0, g.cover, g.wide):
+                    q = max(0, min(q, g.cover - g.wide))
+                    place = q0 + r * LINE if g.flat else (r0 + r) * t.pitch + q0 + q
+                    end = t.plane if g.flat else min(r0 + r + g.rows, g.out_height) * t.pitch
+                    base, room = r * g.line + q, end - place
+                    call_tile(
+                        multiply, row, workspace, y.ctypes.data, y.size, chunk, first, last, base, begin, place, room
+                    )
+                    begin += (last - first) * t.size
 
 
 @kernel
@@ -175,18 +188,17 @@ def multiply_samples(multiply, row, workspace, g, t, x, samples, y, window, sums
     `sums` until the last chunk, and otherwise this is the convolution's product.
     """
     tile_samples = g.rows * g.lanes
-    m = g.size // tile_samples
-    groups = -(-g.outputs // LANES)
+    m, groups = t.height, -(-g.outputs // LANES)
     first_output = part * groups // parts * LANES
     last_output = min((part + 1) * groups // parts * LANES, g.outputs)
     first, last = first_output // m, -(-last_output // m)
-    room = (last - first) * g.size
+    room = (last - first) * t.size
     for chunk in range(t.chunks):
         first_input = chunk * g.chunk
         for n in range(0, samples, tile_samples):
             pack_samples(g, x, n, samples, first_input, min(first_input + g.chunk, g.inputs), window)
             begin = n // tile_samples * room
-            place = begin - first * g.size
+            place = begin - first * t.size
             call_tile(
                 multiply, row, workspace, sums.ctypes.data, sums.size, chunk, first, last, 0, begin, place, tile_samples
             )

@@ -10,10 +10,10 @@ from typing import NamedTuple
 from numba.extending import overload
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
+from .blocks import tall_tile, wide_tile
 from .jit import inlined, kernel
 from .memory import floats, integers, shorts, step, tile_step, words
 from .pooling import _average_forward, _max_forward, max_squares
-from .simd import tile
 from .sparse import Convolution, Product, Target, convolve, multiply_samples, multiply_single, multiply_tile
 
 
@@ -114,9 +114,9 @@ def _run_tile(shape, row, workspace, y, y_size, chunk, first, last, base, begin,
 
 
 @cache
-def tile_product(outputs: int, rows: int, across: int) -> int:
-    """Address of the multiplier of tiles of M = outputs by R = rows by A = across; compiled on first use."""
-    shape = tile(outputs, rows, across)
+def tile_product(outputs: int, rows: int, across: int, tall: bool) -> int:
+    """Address of the multiplier of such tiles; compiled on first use."""
+    shape = tall_tile(across) if tall else wide_tile(outputs, rows, across)
 
     def run(row, workspace, y, y_size, chunk, first, last, base, begin, place, room):
         _run_tile(shape, row, workspace, y, y_size, chunk, first, last, base, begin, place, room)

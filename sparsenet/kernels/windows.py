@@ -53,10 +53,9 @@ def _copy_strided(x, source, step, stride, first, last, ahead, window, target, c
 def pack_window(g, x, first_channel, last_channel, top, left, window):
     """Copy what a tile needs of some channels of x, whose first lane's first tap is x[top, left], into the window.
 
-    Line ((c columns + p) phases + h) depth + t, lane l = x[c, top + h + t s, left + p column_step + l s], 0 outside.
+    Place c length + ((p phases + h) depth + t) LINE + l = x[c, top + h + t s, left + p column_step + l s], 0 outside.
     """
     step, stride, ahead = g.stride_y * g.pitch, g.stride_x, AHEAD * g.plane
-    plane = g.columns * g.phases * g.depth * LINE
     for copy in range(g.columns * g.phases):
         column, row = left + copy // g.phases * g.column_step, top + copy % g.phases
         first, last = _meeting(column, g.width, stride, LINE)  # the lanes that meet the image
@@ -73,7 +72,7 @@ def pack_window(g, x, first_channel, last_channel, top, left, window):
             for t in range(below, g.depth):
                 clear_line(window, target + t * LINE)
             source += g.plane
-            target += plane
+            target += g.length
 
 
 @kernel
@@ -91,6 +90,24 @@ def pack_flat(g, x, first_channel, last_channel, begin, window):
             source += LINE
             rest -= LINE
             target += LINE
+
+
+@kernel
+def pack_strip(g, x, first_channel, last_channel, top, window):
+    """Copy rows of some channels of x, each behind the one above, with the padding's zeros between them.
+
+    window[c length + t strip + pad + l] = x[c, top + t, l]: the zeros behind a row are those before the next one too.
+    """
+    for c in range(first_channel, last_channel):
+        place = (c - first_channel) * g.length
+        clear_line(window, place)
+        place += g.pad_x
+        for row in range(top, top + g.depth):
+            source, rest = c * g.plane + row * g.pitch, g.width if 0 <= row < g.height else 0
+            for lane in range(0, g.strip, LINE):
+                prefetch(x, source + lane + AHEAD * g.plane)
+                copy_line(x, source + lane, 0, rest - lane, window, place + lane)
+            place += g.strip
 
 
 @kernel
@@ -147,3 +164,11 @@ def put_tile(outputs, rows, across, sums, begin, y, place, plane, pitch, step, r
                 there = r * pitch + a * step
                 put_lanes(sums, begin, room - there, y, place + m * plane + there)
                 begin += LANES
+
+
+@kernel
+def put_tall(outputs, positions, sums, begin, y, place, plane):
+    """The same of a tall tile, whose positions all lie within the image."""
+    for o in range(outputs):
+        for position in range(positions):
+            y[place + o * plane + position] = sums[begin + position * LINE + o]

@@ -1,0 +1,110 @@
+"""A line of sums for one sample of a fully connected layer: the lanes are entries of the stream.
+
+Sixteen weights are loaded at once; the numbers that they meet lie anywhere, and are gathered one by one. As in
+`simd.py`, each operation is a few lines of NumPy beside the LLVM instructions that it stands for.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import models, register_model
+
+from .simd import (
+    I32,
+    I64,
+    LINE,
+    LINE_VECTOR,
+    LITTLE_ENDIAN,
+    broadcast,
+    check,
+    compiled,
+    data_of,
+    load_at,
+    multiply_add,
+    range_of,
+)
+
+
+class LineType(types.Type):
+    """Numba type of LINE sums."""
+
+    def __init__(self):
+        super().__init__("Line")
+
+
+LINE_OF_SUMS = LineType()
+
+
+@register_model(LineType)
+class _LineModel(models.PrimitiveModel):
+    def __init__(self, manager, line):
+        super().__init__(manager, line, LINE_VECTOR)
+
+
+def zero_line():
+    """LINE zeros."""
+    return np.zeros(LINE, np.float32)
+
+
+@compiled(zero_line)
+def zero_line(typing_context):
+    return LINE_OF_SUMS(), lambda context, builder, signature, args: ir.Constant(LINE_VECTOR, None)
+
+
+def fma_line(line, values, offsets, k, count, x, base):
+    """line[l] + values[k + l] x[base + offsets[k + l]] for l < count, line[l] for the others, which may be read too."""
+    line, entries = line.copy(), slice(k, k + min(count, LINE))
+    line[: min(count, LINE)] += values[entries] * x[base + offsets[entries].astype(np.intp)]
+    return line
+
+
+@compiled(fma_line)
+def fma_line(typing_context, line, values, offsets, k, count, x, base):
+    def emit(context, builder, signature, args):
+        kinds, start = signature.args, args[3]
+        check(context, builder, kinds[1], args[1], start, LINE)
+        check(context, builder, kinds[2], args[2], start, LINE)
+        values, indices = (data_of(context, builder, kinds[i], args[i], start) for i in (1, 2))
+        numbers, pieces = data_of(context, builder, kinds[5], args[5], args[6]), ir.Constant(LINE_VECTOR, ir.Undefined)
+        for lane, index in enumerate(_four_at_a_time(builder, indices)):
+            check(context, builder, kinds[5], args[5], builder.add(args[6], index), 1)
+            pieces = builder.insert_element(pieces, builder.load(builder.gep(numbers, [index])), ir.Constant(I32, lane))
+        weights = load_at(builder, builder.bitcast(values, LINE_VECTOR.as_pointer()))
+        total = multiply_add(builder, weights, pieces, args[0])
+        count = broadcast(builder, builder.trunc(args[4], I32), LINE)
+        return builder.select(builder.icmp_signed("<", range_of(LINE), count), total, args[0])
+
+    index = types.intp
+    return LINE_OF_SUMS(line, values, offsets, index, index, x, index), emit
+
+
+def _four_at_a_time(builder, pointer):
+    """LINE numbers of 16 bits, by loads of 64."""
+    pointer = builder.bitcast(pointer, I64.as_pointer())
+    for quarter in range(LINE // 4):
+        four = builder.load(builder.gep(pointer, [ir.Constant(I64, quarter)]))
+        four.align = 2
+        for place in range(4) if LITTLE_ENDIAN else reversed(range(4)):
+            yield builder.and_(builder.lshr(four, ir.Constant(I64, 16 * place)), ir.Constant(I64, 0xFFFF))
+
+
+def sum_line(line):
+    """The sum of a line: halves are added to each other."""
+    while len(line) > 1:
+        line = line[: len(line) // 2] + line[len(line) // 2 :]
+    return line[0]
+
+
+@compiled(sum_line)
+def sum_line(typing_context, line):
+    def emit(context, builder, signature, args):
+        line, size = args[0], LINE // 2
+        while size:
+            halves = [list(range(first, first + size)) for first in (0, size)]
+            low, high = (
+                builder.shuffle_vector(line, line, ir.Constant(ir.VectorType(I32, size), half)) for half in halves
+            )
+            line, size = builder.fadd(low, high), size // 2
+        return builder.extract_element(line, ir.Constant(I32, 0))
+
+    return types.float32(line), emit
