@@ -17,7 +17,8 @@ WINDOW = 28 * 1024  # bytes of a window that stays in the first-level cache (of 
 LARGEST = 8  # times WINDOW: larger windows are not tried
 MISS = 0.9  # what loading from the second-level cache adds to a multiply-add, times the square of the share of misses
 ENTRY = 1  # what an entry of the stream costs beside its multiply-adds or its loads
-BUSY = 8  # multiply-adds that are under way at once: fewer vectors in a tile wait for each other
+STREAM = 12 * 1024  # bytes of weights that all tiles of a window use before the next ones
+BUSY = 9  # multiply-adds that are under way at once: fewer vectors in a tile wait for each other
 SPILL = 3  # storing one vector of sums and loading it again
 ROW = 8  # what a block row costs in each chunk, whatever it holds
 PACKED = 6  # copying one line into the window
@@ -241,6 +242,7 @@ def _sizes(g: Geometry, tile: Tile, *, tall: int, cover: int, **others: int) -> 
         "tiles_y": -(-out_h // tall),
         "tiles_x": -(-out_w // cover),
         "splits": 1,
+        "group": 0,
         "flat": 0,
         "strip": 0,
     }
@@ -255,7 +257,10 @@ def _in_chunks(g: Geometry, tile: Tile, target: Target, sizes: Convolution, dens
         chunk = -(-g.shape[0] // chunks)
         row = _cost_of_row(tile, entries, -(-chunks // g.groups), chunk * sizes.length * 4)
         cost = sizes.tiles_y * sizes.tiles_x * (tiles * row + g.shape[0] * sizes.length // LINE * PACKED)
-        yield Tiling(cost, tile, target._replace(chunks=chunks), sizes._replace(chunk=chunk))
+        stream = max(1, round(entries / chunks * (1 + tile.height) * 4))  # bytes of a block row in a chunk
+        yield Tiling(
+            cost, tile, target._replace(chunks=chunks), sizes._replace(chunk=chunk, group=max(1, STREAM // stream))
+        )
 
 
 def _numbers_of_chunks(inputs: int, size: int) -> set[int]:

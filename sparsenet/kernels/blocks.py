@@ -37,8 +37,8 @@ from .simd import (
     further,
     in_order,
     load_at,
-    masked_store,
     multiply_add,
+    shuffle,
     store_at,
     transposed,
 )
@@ -236,16 +236,28 @@ def _store_wide(builder, block, vectors, pointer_to, start, plane, pitch, step):
 
 def _store_tall(builder, block, vectors, pointer_to, start, plane, _pitch, _step):
     """Squares of outputs by positions are transposed; the last square overlaps the one before it."""
-    count = min(LINE, block.across)
-    mask = ir.Constant(ir.VectorType(ir.IntType(1), LINE), [lane < count for lane in range(LINE)])
-    nothing = [ir.Constant(LINE_VECTOR, ir.Undefined)] * (LINE - count)
-    for first in range(0, block.across, LINE):
-        first = min(first, block.across - count)
-        square = transposed(builder, vectors[first : first + count] + nothing)
-        for lane, vector in enumerate(square):
-            place = further(builder, builder.add(start, builder.mul(plane, ir.Constant(I64, lane))), first)
-            pointer = builder.bitcast(pointer_to(place, count), LINE_VECTOR.as_pointer())
-            masked_store(builder, vector, pointer, mask)
+    count = min(WIDEST, block.across)
+    nothing = [ir.Constant(ir.VectorType(F32, WIDEST), ir.Undefined)] * (WIDEST - count)
+    for part in range(0, LINE, WIDEST):
+        outputs = [shuffle(builder, v, v, list(range(part, part + WIDEST))) for v in vectors]
+        for first in range(0, block.across, WIDEST):
+            first = min(first, block.across - count)
+            square = transposed(builder, outputs[first : first + count] + nothing)
+            for lane, vector in enumerate(square):
+                place = builder.add(start, builder.mul(plane, ir.Constant(I64, part + lane)))
+                _store_some(builder, vector, count, pointer_to(further(builder, place, first), count))
+
+
+def _store_some(builder, vector, count, pointer):
+    """Store the first `count` lanes: as halves, quarters, ... of a vector, each a store of its own."""
+    size, done = WIDEST, 0
+    while done < count:
+        if size <= count - done:
+            some = shuffle(builder, vector, vector, list(range(done, done + size)))
+            place = builder.bitcast(builder.gep(pointer, [ir.Constant(I64, done)]), some.type.as_pointer())
+            store_at(builder, some, place)
+            done += size
+        size //= 2
 
 
 # --- arithmetic ----------------------------------------------------------------------------------------------------

@@ -110,6 +110,27 @@ def _(address, size):
     return lambda address, size: carray(_to_floats(address), size)
 
 
+def reader(kind, begin):
+    """Function that reads a NamedTuple `kind` of integers from an address, from the `begin`-th number there on."""
+    count = len(kind._fields)
+
+    def read(address):
+        return kind(*(int(number) for number in integers(address, begin + count)[begin:]))
+
+    @compiled(read)
+    def compiled_read(typing_context, address):
+        result = types.NamedUniTuple(types.int64, count, kind)
+
+        def emit(context, builder, signature, args):
+            numbers = builder.inttoptr(args[0], I64.as_pointer())
+            places = [builder.gep(numbers, [ir.Constant(I64, begin + index)]) for index in range(count)]
+            return context.make_tuple(builder, result, [builder.load(place) for place in places])
+
+        return result(types.intp), emit
+
+    return compiled_read
+
+
 @overload(shorts)
 def _(address, size):
     return lambda address, size: carray(_to_shorts(address), size)

@@ -48,9 +48,9 @@ class Convolution(NamedTuple):
     """Sizes of one convolution, in numbers of elements.
 
     `pitch` and `plane` are the distances between rows and between channels of the input. A window serves an area of
-    `tall` rows by `cover` columns of the output by tiles of `rows` by `wide`; `line` numbers of the window lie between
-    what is needed for a row and for the next. It holds `length` numbers of each of `chunk` channels, in one of three
-    layouts:
+    `tall` rows by `cover` columns of the output by tiles of `rows` by `wide`, all of them with the weights of `group` block
+    rows before the next weights; `line` numbers of the window lie between what is needed for a row and for the next. It
+    holds `length` numbers of each of `chunk` channels, in one of three layouts:
 
     - lines: `columns` copies of the channel (phases of the stride, or column shifts), whose first columns are
       `column_step` apart, and `depth` lines for each of these and each of `phases` phases of the rows;
@@ -83,6 +83,7 @@ class Convolution(NamedTuple):
     tiles_y: int
     tiles_x: int
     splits: int
+    group: int
     flat: int
     strip: int
 
@@ -166,18 +167,18 @@ def convolve(multiply, row, workspace, g, t, x, y, window, part, parts):
         q0 = max(0, min(area % g.tiles_x * g.cover, g.out_width - g.cover))
         for chunk in range(t.chunks):
             _pack(g, x, chunk * g.chunk, min((chunk + 1) * g.chunk, g.channels), r0, q0, window)
-            begin = 0
-            for r in range(0, g.tall, g.rows):
-                r = max(0, min(r, g.tall - g.rows))
-                for q in range(0, g.cover, g.wide):
-                    q = max(0, min(q, g.cover - g.wide))
-                    place = q0 + r * LINE if g.flat else (r0 + r) * t.pitch + q0 + q
-                    end = t.plane if g.flat else min(r0 + r + g.rows, g.out_height) * t.pitch
-                    base, room = r * g.line + q, end - place
-                    call_tile(
-                        multiply, row, workspace, y.ctypes.data, y.size, chunk, first, last, base, begin, place, room
-                    )
-                    begin += (last - first) * t.size
+            for block in range(first, last, g.group):
+                behind = min(block + g.group, last)
+                begin = (block - first) * t.size
+                for r in range(0, g.tall, g.rows):
+                    r = max(0, min(r, g.tall - g.rows))
+                    for q in range(0, g.cover, g.wide):
+                        q = max(0, min(q, g.cover - g.wide))
+                        place = q0 + r * LINE if g.flat else (r0 + r) * t.pitch + q0 + q
+                        end = t.plane if g.flat else min(r0 + r + g.rows, g.out_height) * t.pitch
+                        where = y.ctypes.data, y.size, chunk, block, behind, r * g.line + q, begin, place, end - place
+                        call_tile(multiply, row, workspace, *where)
+                        begin += (last - first) * t.size
 
 
 @kernel

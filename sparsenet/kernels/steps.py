@@ -7,12 +7,9 @@ lie in that thread's workspace (`local`, then x and y are bytes from its start),
 from functools import cache
 from typing import NamedTuple
 
-from numba.extending import overload
-from numba.np.unsafe.ndarray import to_fixed_tuple
-
 from .blocks import tall_tile, wide_tile
 from .jit import inlined, kernel
-from .memory import floats, integers, shorts, step, tile_step, words
+from .memory import floats, integers, reader, shorts, step, tile_step, words
 from .pooling import _average_forward, _max_forward, max_squares
 from .sparse import Convolution, Product, Target, convolve, multiply_samples, multiply_single, multiply_tile
 
@@ -72,23 +69,9 @@ SIZES = TARGET + len(Target._fields)
 ROW = SIZES + len(Convolution._fields)  # numbers in a row: the frame, the target and the longest of the others
 
 
-def _reader(kind, begin):
-    """Function that reads a NamedTuple of integers from a row, which `begin`s there."""
-    count = len(kind._fields)
-
-    def read(row):
-        return kind(*(int(number) for number in row[begin : begin + count]))
-
-    @overload(read)
-    def _(row):
-        return lambda row: kind(*to_fixed_tuple(row[begin : begin + count], count))
-
-    return read
-
-
-read_frame, read_target = _reader(Frame, 0), _reader(Target, TARGET)
+read_frame, read_target = reader(Frame, 0), reader(Target, TARGET)
 read_convolution, read_product, read_pooling, read_scaling = (
-    _reader(kind, SIZES) for kind in (Convolution, Product, Pooling, Scaling)
+    reader(kind, SIZES) for kind in (Convolution, Product, Pooling, Scaling)
 )
 
 
@@ -100,14 +83,9 @@ def _sample(address, size, local, n, first, workspace):
 
 @inlined
 def _run_tile(shape, row, workspace, y, y_size, chunk, first, last, base, begin, place, room):
-    numbers = integers(row, ROW)
-    f, t = read_frame(numbers), read_target(numbers)
-    entries, rows, spans = (
-        words(f.entries, f.entry_count),
-        integers(f.rows, f.row_count),
-        integers(f.spans, 2 * t.blocks),
-    )
-    bias = floats(f.bias, f.bias_size)
+    f, t = read_frame(row), read_target(row)
+    entries, bias = words(f.entries, f.entry_count), floats(f.bias, f.bias_size)
+    rows, spans = integers(f.rows, f.row_count), integers(f.spans, 2 * t.blocks)
     window, sums = floats(workspace + f.window, f.window_size), floats(workspace + f.sums, f.sums_size)
     y = floats(y, y_size)
     multiply_tile(shape, t, chunk, first, last, entries, rows, spans, bias, window, base, sums, begin, y, place, room)
@@ -129,8 +107,7 @@ def convolution() -> int:
     """Address of the convolution, for tiles of any size."""
 
     def run(row, first, last, part, parts, workspace):
-        numbers = integers(row, ROW)
-        f, t, g = read_frame(numbers), read_target(numbers), read_convolution(numbers)
+        f, t, g = read_frame(row), read_target(row), read_convolution(row)
         window = floats(workspace + f.window, f.window_size)
         for n in range(first, last):
             x = _sample(f.x, f.x_size, f.x_local, n, first, workspace)
@@ -145,8 +122,7 @@ def product() -> int:
     """Address of the fully connected layer for batches, for tiles of any size."""
 
     def run(row, first, last, part, parts, workspace):
-        numbers = integers(row, ROW)
-        f, t, g = read_frame(numbers), read_target(numbers), read_product(numbers)
+        f, t, g = read_frame(row), read_target(row), read_product(row)
         window, sums = floats(workspace + f.window, f.window_size), floats(workspace + f.sums, f.sums_size)
         samples = last - first
         x = floats(f.x + 4 * first * f.x_size, samples * f.x_size)
@@ -161,8 +137,7 @@ def single() -> int:
     """Address of the fully connected layer, sample by sample."""
 
     def run(row, first, last, part, parts, workspace):
-        numbers = integers(row, ROW)
-        f, g = read_frame(numbers), read_product(numbers)
+        f, g = read_frame(row), read_product(row)
         values, offsets = floats(f.values, f.value_count), shorts(f.entries, f.entry_count)
         rows, bias = integers(f.rows, f.row_count), floats(f.bias, f.bias_size)
         for n in range(first, last):
@@ -178,8 +153,7 @@ def max_pool_squares() -> int:
     """Address of max pooling with windows of 2 x 2 and stride 2."""
 
     def run(row, first, last, part, parts, workspace):
-        numbers = integers(row, ROW)
-        f, g = read_frame(numbers), read_pooling(numbers)
+        f, g = read_frame(row), read_pooling(row)
         begin, end = part * g.channels // parts, (part + 1) * g.channels // parts
         for n in range(first, last):
             x = _sample(f.x, f.x_size, f.x_local, n, first, workspace)
@@ -194,8 +168,7 @@ def max_pool() -> int:
     """Address of max pooling with any window."""
 
     def run(row, first, last, part, parts, workspace):
-        numbers = integers(row, ROW)
-        f, g = read_frame(numbers), read_pooling(numbers)
+        f, g = read_frame(row), read_pooling(row)
         begin, end = part * g.channels // parts, (part + 1) * g.channels // parts
         for n in range(first, last):
             x = _sample(f.x, f.x_size, f.x_local, n, first, workspace).reshape((g.channels, g.height, g.width))
@@ -210,8 +183,7 @@ def average_pool() -> int:
     """Address of average pooling."""
 
     def run(row, first, last, part, parts, workspace):
-        numbers = integers(row, ROW)
-        f, g = read_frame(numbers), read_pooling(numbers)
+        f, g = read_frame(row), read_pooling(row)
         begin, end = part * g.channels // parts, (part + 1) * g.channels // parts
         for n in range(first, last):
             x = _sample(f.x, f.x_size, f.x_local, n, first, workspace).reshape((g.channels, g.height, g.width))
@@ -226,8 +198,7 @@ def scale() -> int:
     """Address of y = values[c] x + bias[c] per channel, then max(y, 0) where asked: what could not be folded."""
 
     def run(row, first, last, part, parts, workspace):
-        numbers = integers(row, ROW)
-        f, g = read_frame(numbers), read_scaling(numbers)
+        f, g = read_frame(row), read_scaling(row)
         values, bias = floats(f.values, f.value_count), floats(f.bias, f.bias_size)
         for n in range(first, last):
             x = _sample(f.x, f.x_size, f.x_local, n, first, workspace)
