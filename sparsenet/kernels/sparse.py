@@ -48,8 +48,8 @@ class Convolution(NamedTuple):
     """Sizes of one convolution, in numbers of elements.
 
     `pitch` and `plane` are the distances between rows and between channels of the input. A window serves an area of
-    `tall` rows by `cover` columns of the output by tiles of `rows` by `wide`, all of them with the weights of `group` block
-    rows before the next weights; `line` numbers of the window lie between what is needed for a row and for the next. It
+    `tall` rows by `cover` columns of the output by tiles of `rows` by `wide`, all of them with the weights of `group`
+    block rows before the next ones. In it `line` numbers lie between what is needed for a row and for the next. It
     holds `length` numbers of each of `chunk` channels, in one of three layouts:
 
     - lines: `columns` copies of the channel (phases of the stride, or column shifts), whose first columns are
