@@ -11,11 +11,12 @@ from typing import NamedTuple
 from ..kernels.blocks import fits
 from ..kernels.conv import output_size
 from ..kernels.simd import LANES, LINE, REGISTERS, WIDEST
-from ..kernels.sparse import Convolution, Product, Target
+from ..kernels.sparse import SMALL, Convolution, Product, Target
 
 WINDOW = 28 * 1024  # bytes of a window that stays in the first-level cache (of 32 to 64 KB)
 LARGEST = 8  # times WINDOW: larger windows are not tried
-MISS = 0.9  # what loading from the second-level cache adds to a multiply-add, times the square of the share of misses
+FETCH = 4  # a line from the second-level cache
+BOTH = 0.15  # of what fetching and multiplying cost, the smaller one comes on top of the larger by so much
 ENTRY = 1  # what an entry of the stream costs beside its multiply-adds or its loads
 STREAM = 12 * 1024  # bytes of weights that all tiles of a window use before the next ones
 BUSY = 9  # multiply-adds that are under way at once: fewer vectors in a tile wait for each other
@@ -255,7 +256,8 @@ def _in_chunks(g: Geometry, tile: Tile, target: Target, sizes: Convolution, dens
     tiles = target.blocks * -(-sizes.tall // sizes.rows) * -(-sizes.cover // sizes.wide)
     for chunks in _numbers_of_chunks(g.shape[0], sizes.length * 4):
         chunk = -(-g.shape[0] // chunks)
-        row = _cost_of_row(tile, entries, -(-chunks // g.groups), chunk * sizes.length * 4)
+        lines = min(g.shape[0] // g.groups * sizes.length / LINE, entries * tile.rows)
+        row = _cost_of_row(tile, entries, -(-chunks // g.groups), lines * _missed(chunk * sizes.length * 4))
         cost = sizes.tiles_y * sizes.tiles_x * (tiles * row + g.shape[0] * sizes.length // LINE * PACKED)
         stream = max(1, round(entries / chunks * (1 + tile.height) * 4))  # bytes of a block row in a chunk
         yield Tiling(
@@ -269,12 +271,17 @@ def _numbers_of_chunks(inputs: int, size: int) -> set[int]:
     return {-(-inputs // min(inputs, times * fits)) for times in (1, 2, 4, LARGEST)}
 
 
-def _cost_of_row(tile: Tile, entries: float, chunks: int, window: int) -> float:
-    """What a block row of one tile costs: its entries, its sums between chunks, its output."""
-    pieces, missed = tile.rows * tile.across, max(0.0, 1 - WINDOW / window)
-    loads = pieces + 1 + (LINE // WIDEST if tile.tall else tile.outputs)
-    entry = max(tile.vectors, loads, BUSY) + ENTRY + pieces * MISS * missed**2
-    return entries * entry + chunks * (SPILL * tile.vectors + ROW)
+def _missed(window: int) -> float:
+    """The share of a window of so many bytes that the first-level cache does not hold."""
+    return max(0.0, 1 - WINDOW / window)
+
+
+def _cost_of_row(tile: Tile, entries: float, chunks: int, fetched: float) -> float:
+    """What a block row of one tile costs: its entries, lines to fetch for them, its sums between chunks, its output."""
+    loads = tile.rows * tile.across + 1 + (LINE // WIDEST if tile.tall else tile.outputs)
+    multiply = entries * (max(tile.vectors, loads, 2 if tile.vectors <= SMALL else BUSY) + ENTRY)
+    fetch = FETCH * fetched
+    return max(multiply, fetch) + BOTH * min(multiply, fetch) + chunks * (SPILL * tile.vectors + ROW)
 
 
 def tile_product(
@@ -288,7 +295,8 @@ def tile_product(
             continue
         for chunks in _numbers_of_chunks(inputs, height * LINE * 4):
             chunk = -(-inputs // chunks // LANES) * LANES  # whole squares of numbers to transpose
-            row = _cost_of_row(tile, density * inputs, chunks, chunk * height * LINE * 4)
+            fetched = density * inputs * height * _missed(chunk * height * LINE * 4)
+            row = _cost_of_row(tile, density * inputs, chunks, fetched)
             cost = -(-samples // (height * lanes)) * (blocks * row + inputs * height * PACKED)
             target = Target(
                 blocks * rows,

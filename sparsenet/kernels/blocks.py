@@ -158,6 +158,21 @@ def splat(typing_context, tile, values, start):
     return block(tile, values, types.intp), emit
 
 
+def zero(tile):
+    """Block of zeros."""
+    return np.zeros(_shape(tile), np.float32)
+
+
+@compiled(zero)
+def zero(typing_context, tile):
+    block = _block_of(tile)
+
+    def emit(context, builder, signature, args):
+        return _fill(builder, block, [ir.Constant(block.vector, None)] * block.size)
+
+    return block(tile), emit
+
+
 # --- load, keep and store ------------------------------------------------------------------------------------------
 
 
@@ -345,6 +360,20 @@ def _add_tall(builder, block, sums, weights, columns):
         if WIDEST == LINE:
             sums[a] = in_order(builder, sums[a], VECTOR_REGISTER)
     return sums
+
+
+def add(block, other):
+    """The sum of two blocks."""
+    return block + other
+
+
+@compiled(add)
+def add(typing_context, block, other):
+    def emit(context, builder, signature, args):
+        pairs = zip(*(_vectors(builder, block, value) for value in args), strict=True)
+        return _fill(builder, block, [builder.fadd(*pair) for pair in pairs])
+
+    return block(block, block), emit
 
 
 def relu(block):

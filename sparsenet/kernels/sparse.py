@@ -18,12 +18,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .blocks import fma, keep, load, relu, splat, store
+from .blocks import add, fma, keep, load, relu, splat, store, zero
 from .gather import fma_line, sum_line, zero_line
 from .jit import inlined, kernel
 from .memory import call_tile
-from .simd import LANES, LINE
+from .simd import LANES, LINE, REGISTERS
 from .windows import pack_flat, pack_samples, pack_strip, pack_window, put_tall, put_tile, unpack_samples
+
+SMALL = REGISTERS // 4 - 1  # vectors of a tile that leaves room for three more sums
 
 
 class Target(NamedTuple):
@@ -100,6 +102,27 @@ class Product(NamedTuple):
 
 
 @inlined
+def _add_entries(tile, total, entries, k, end, window, base, step):
+    """Add entries k ... end - 1 of the stream to a block.
+
+    A small one has four sums, added at the end: each would wait for its own multiply-add before the next one.
+    """
+    if len(tile) * len(tile[0]) * len(tile[0][0]) <= SMALL:
+        second, third, fourth = zero(tile), zero(tile), zero(tile)
+        while k + 4 <= end:
+            total = fma(tile, total, entries, k, window, base, step)
+            second = fma(tile, second, entries, k + 1, window, base, step)
+            third = fma(tile, third, entries, k + 2, window, base, step)
+            fourth = fma(tile, fourth, entries, k + 3, window, base, step)
+            k += 4
+        total = add(add(total, second), add(third, fourth))
+    while k < end:
+        total = fma(tile, total, entries, k, window, base, step)
+        k += 1
+    return total
+
+
+@inlined
 def multiply_tile(tile, t, chunk, first, last, entries, rows, spans, bias, window, base, sums, begin, y, place, room):
     """Add one chunk of inputs to a tile of the block rows first <= o < last; each one's last chunk writes y.
 
@@ -121,8 +144,7 @@ def multiply_tile(tile, t, chunk, first, last, entries, rows, spans, bias, windo
             continue
         kept = begin + (o - first) * size
         total = splat(tile, bias, o * m) if chunk == begins else load(tile, sums, kept)
-        for k in range(entry, end):
-            total = fma(tile, total, entries, k, window, base, t.step)
+        total = _add_entries(tile, total, entries, entry, end, window, base, t.step)
         if chunk < ends:
             keep(tile, total, sums, kept)
             continue
