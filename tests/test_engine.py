@@ -154,7 +154,13 @@ def test_dilated_and_grouped_layers(rng, form, sparsity):
 
 @pytest.mark.parametrize(
     ("outputs", "groups", "blocks"),
-    [(6, 1, {"bsr 2x1", "bsr 4x1"}), (8, 2, {"bsr 2x1", "bsr 4x1"}), (12, 2, {"bsr 2x1"}), (6, 6, set())],
+    [
+        (6, 1, {"bsr 2x1", "bsr 4x1"}),
+        (8, 2, {"bsr 2x1", "bsr 4x1"}),
+        (12, 2, {"bsr 2x1"}),
+        (6, 6, set()),
+        (32, 2, {"bsr 2x1", "bsr 4x1", "bsr 16x1"}),
+    ],
 )
 def test_no_block_of_rows_reaches_over_two_groups(rng, outputs, groups, blocks):
     layer = sn.Conv2d(6, outputs, 3, padding=2, dilation=2, groups=groups, seed=rng)

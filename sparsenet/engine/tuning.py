@@ -58,8 +58,8 @@ def _blocks(layer: Layer) -> tuple[int, ...]:
     """Outputs of the blocks that a layer may take: none may reach over two groups of a convolution."""
     if not isinstance(layer, Conv2d):
         return BLOCKS[1:]
-    tall = layer.stride[1] == 1 and layer.padding[1] <= LINE
     outputs = layer.out_channels // layer.groups
+    tall = layer.stride[1] == 1 and layer.padding[1] <= LINE <= outputs
     return tuple(n for n in BLOCKS if (n < LINE or tall) and (layer.groups == 1 or outputs % n == 0))
 
 
