@@ -9,7 +9,7 @@ from .jit import kernel
 from .lanes import clear_line, copy_every_second, copy_line, prefetch, put_lanes, transpose
 from .simd import LANES, LINE
 
-AHEAD = 2  # channels between what is copied and what is asked for
+AHEAD = 4  # channels between what is copied and what is asked for
 
 
 @kernel
