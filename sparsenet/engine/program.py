@@ -6,12 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..kernels import crew
 from ..kernels import steps as calls
-from ..kernels.crew import JOB, LINE, run_job
-from ..kernels.simd import LANES
+from ..kernels.crew import JOB, run_job
+from ..kernels.simd import LANES, LINE
 from ..kernels.sparse import Convolution, Target
 from .streams import NOTHING, Stream
+from .tiling import PACKED
 
+SHARED = 100  # what a cache line that two threads write to costs, in multiply-adds of a vector
 WORTH = 150_000  # multiply-adds for which a second thread is worth the meeting at the end of a step
 TURNS = 4  # parts for each thread: the more, the better they even out, and the more often something is done twice
 PAGE = 4096
@@ -59,12 +62,22 @@ class Native:
     work: int = 0
 
     def divided(self, threads: int) -> "Native":
-        """The same step with its outputs in parts where an image alone has not work for all threads."""
-        g = self.sizes
-        if not isinstance(g, Convolution) or self.work < WORTH or self.parts >= threads:
+        """The same step for one image, its outputs divided among the threads where that is better than its areas."""
+        if not isinstance(self.sizes, Convolution) or self.work < WORTH or not self._shares_outputs(threads):
             return self
-        splits = max(1, min(-(-threads // self.parts), self.target.blocks))
-        return replace(self, sizes=g._replace(splits=splits), parts=g.tiles_y * g.tiles_x * splits)
+        splits = min(threads, self.target.blocks)
+        return replace(self, sizes=self.sizes._replace(splits=splits), parts=self.parts * splits)
+
+    def _shares_outputs(self, threads: int) -> bool:
+        """Whether threads lose less by packing every window each than by writing to the same cache lines.
+
+        Threads that share the areas of an image also wait for the one that has an area more.
+        """
+        g, areas = self.sizes, self.parts
+        pack = areas * g.channels * g.length // LINE * PACKED
+        lines = self.target.outputs * (g.tall if areas // threads % g.tiles_x else 1)  # that two threads write to
+        most = -(-areas // threads) / areas
+        return pack < pack * most + (most - 1 / threads) * self.work / LANES + lines * SHARED
 
 
 class Program:
@@ -73,8 +86,9 @@ class Program:
     def __init__(self, natives: list[Native], batch: int, threads: int):
         alone = threads > 1 and batch < 2 * threads
         self.natives = [native.divided(threads) for native in natives] if alone else natives
-        self.batch, self.threads = batch, threads
         self.stages = np.array(_cut_into_stages(self.natives, batch, threads, alone), np.int64)
+        most = max((-(-batch // group) * parts for _, _, group, parts in self.stages.tolist()), default=1)
+        self.batch, self.threads = batch, min(threads, most)
 
     def prepare(self) -> "Prepared":
         """Memory and table for one caller at a time."""
@@ -145,8 +159,9 @@ class Prepared:
             self.table[k, : calls.SIZES] = *frame, *native.target
             self.table[k, calls.SIZES : calls.SIZES + len(native.sizes)] = native.sizes
         self.stages = np.ascontiguousarray(program.stages)
-        self.progress = np.zeros(len(self.stages) * 2 * LINE, np.int64)
+        self.progress = np.zeros(len(self.stages) * (1 + program.threads) * crew.LINE, np.int64)
         self.job = np.zeros(JOB.size, np.int64)
+        self.job[JOB.workers] = program.threads
         self.job[JOB.steps], self.job[JOB.row] = self.table.ctypes.data, self.table.strides[0]
         self.job[JOB.stages], self.job[JOB.stage_count] = self.stages.ctypes.data, len(self.stages)
         self.job[JOB.progress] = self.progress.ctypes.data

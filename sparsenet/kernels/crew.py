@@ -1,8 +1,9 @@
 """A crew of threads that walks through the table of a plan without Python between the steps.
 
-A plan is cut into stages. The work of a stage is cut into tasks, some samples of a batch times some part of each step;
-the threads claim tasks one by one, so that a slow core gets fewer, and a stage begins when all tasks of the one before
-are done. Which thread does a task does not change a bit of the result.
+A plan is cut into stages. The work of a stage is cut into tasks, some samples of a batch times some part of each step.
+Each thread claims the tasks of its own share one by one (the same in every job: its caches know them), and then those
+that a slower core has left. A stage begins when all tasks of the one before are done. Which thread does a task does not
+change a bit of the result.
 
 Waking a sleeping thread takes longer than a small layer. So the crew's threads wait for the next job with their eyes
 open for a moment (`PATIENCE`), and only then go to sleep.
@@ -44,7 +45,8 @@ class Job(NamedTuple):
     workspace_size: int = 7
     x: int = 8
     y: int = 9
-    size: int = 10
+    workers: int = 10
+    size: int = 11
 
 
 class Stage(NamedTuple):
@@ -63,24 +65,28 @@ JOB, STAGE = Job(), Stage()
 @kernel
 def work(job, worker, yield_address):
     """Do tasks of a job until all of its stages are done."""
+    workers = job[JOB.workers]
     stages = integers(job[JOB.stages], job[JOB.stage_count] * STAGE.size)
-    progress = integers(job[JOB.progress], job[JOB.stage_count] * 2 * LINE)
+    progress = integers(job[JOB.progress], job[JOB.stage_count] * (1 + workers) * LINE)
     workspace = job[JOB.workspace] + worker * job[JOB.workspace_size]
     samples = job[JOB.samples]
     for s in range(job[JOB.stage_count]):
         stage = stages[s * STAGE.size : (s + 1) * STAGE.size]
         group, parts = stage[STAGE.group], stage[STAGE.parts]
-        tasks = -(-samples // group) * parts
-        claimed, done = 2 * s * LINE, (2 * s + 1) * LINE
-        task = fetch_add(progress, claimed, 1)
-        while task < tasks:
-            first, part = task // parts * group, task % parts
-            for k in range(stage[STAGE.first], stage[STAGE.last]):
-                row = job[JOB.steps] + k * job[JOB.row]
-                address = integers(row, 1)[0]
-                call(address, row, first, min(first + group, samples), part, parts, workspace)
-            fetch_add(progress, done, 1)
-            task = fetch_add(progress, claimed, 1)
+        tasks, done = -(-samples // group) * parts, s * (1 + workers) * LINE
+        for turn in range(workers):
+            owner = (worker + turn) % workers
+            begin, end = owner * tasks // workers, (owner + 1) * tasks // workers
+            claimed = done + (1 + owner) * LINE
+            task = begin + fetch_add(progress, claimed, 1)
+            while task < end:
+                first, part = task // parts * group, task % parts
+                for k in range(stage[STAGE.first], stage[STAGE.last]):
+                    row = job[JOB.steps] + k * job[JOB.row]
+                    address = integers(row, 1)[0]
+                    call(address, row, first, min(first + group, samples), part, parts, workspace)
+                fetch_add(progress, done, 1)
+                task = begin + fetch_add(progress, claimed, 1)
         looks = 0
         while peek(progress, done) < tasks:
             pause()
@@ -95,7 +101,7 @@ def _set_up(job, x, y, samples):
     integers(job[JOB.x], 1)[0] = x.ctypes.data
     integers(job[JOB.y], 1)[0] = y.ctypes.data
     job[JOB.samples] = samples
-    integers(job[JOB.progress], job[JOB.stage_count] * 2 * LINE)[:] = 0
+    integers(job[JOB.progress], job[JOB.stage_count] * (1 + job[JOB.workers]) * LINE)[:] = 0
 
 
 @kernel

@@ -181,9 +181,10 @@ def convolve(multiply, row, workspace, g, t, x, y, window, part, parts):
     of a row or column overlaps the one before it instead of reaching over the edge: the positions that two tiles share
     get the same bits twice.
     """
-    tasks = g.tiles_y * g.tiles_x * g.splits
+    areas = g.tiles_y * g.tiles_x
+    tasks = areas * g.splits
     for task in range(part * tasks // parts, (part + 1) * tasks // parts):
-        area, split = task // g.splits, task % g.splits
+        area, split = task % areas, task // areas
         first, last = split * t.blocks // g.splits, (split + 1) * t.blocks // g.splits
         r0 = max(0, min(area // g.tiles_x * g.tall, g.out_height - g.tall))
         q0 = max(0, min(area % g.tiles_x * g.cover, g.out_width - g.cover))
