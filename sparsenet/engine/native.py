@@ -44,16 +44,23 @@ def native_convolution(
 
 
 SUMS = 512 * 1024  # bytes of sums that one part of a fully connected layer should keep: they stay in the second cache
+NEAR = 2 * 1024 * 1024  # bytes of weights that each thread may read for itself
 STACK = 4  # tiles of samples that read a chunk of the weights while it is in the cache
 
 
-def native_product(frozen: FrozenWeights, mask: np.ndarray, relu: bool, batch: int, rows: int) -> Native:
-    """Fully connected layer for batches, with tiles of M = `rows` outputs; the lanes are samples."""
+def native_product(
+    frozen: FrozenWeights, mask: np.ndarray, relu: bool, batch: int, rows: int, threads: int = 1
+) -> Native:
+    """Fully connected layer for batches, with tiles of M = `rows` outputs; the lanes are samples.
+
+    Threads share the samples where each may read all weights, else the outputs.
+    """
     outputs, inputs = frozen.weight.shape
-    tiling = tile_product(inputs, outputs, batch, rows, density=float(mask.mean()), relu=relu)
+    share = -(-batch // threads) if 8 * mask.sum() <= NEAR else batch
+    tiling = tile_product(inputs, outputs, share, rows, density=float(mask.mean()), relu=relu)
     stream, sizes = pack_product(frozen.weight, mask, frozen.bias, tiling), tiling.sizes
     plane = tiling.target.plane
-    stack = min(STACK, -(-batch // plane))
+    stack = min(STACK, -(-share // plane))
     groups = -(-outputs // LANES)
     pieces = -(-groups * LANES * plane * stack * 4 // SUMS)
     return Native(
@@ -84,7 +91,7 @@ def native_single(frozen: FrozenWeights, mask: np.ndarray, relu: bool) -> Native
         outputs,
         stream,
         parts=outputs,
-        work=stream.weights,
+        work=LINE * stream.weights,  # numbers are gathered one by one
     )
 
 

@@ -246,7 +246,7 @@ def _freeze_weighted(
     frozen, folded, relu = _fold(network, node)
     layer = node.layer.layer if isinstance(node.layer, WeightNorm) else node.layer
     source, shape = node.inputs[0], shapes[node.name]
-    found = candidates(form, layer, frozen, relu, shapes[source], batch)
+    found = candidates(form, layer, frozen, relu, shapes[source], batch, threads)
     chosen, candidate, measured = choose(found, shapes[source], shape, batch, threads, seconds)
     native, run = (candidate, None) if isinstance(candidate, Native) else (None, candidate)
     single = None

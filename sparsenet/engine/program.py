@@ -61,9 +61,10 @@ class Native:
     pieces: int = 1
     work: int = 0
 
-    def divided(self, threads: int) -> "Native":
-        """The same step for one image, its outputs divided among the threads where that is better than its areas."""
-        if not isinstance(self.sizes, Convolution) or self.work < WORTH or not self._shares_outputs(threads):
+    def divided(self, threads: int, batch: int) -> "Native":
+        """The same step for few images, its outputs divided among the threads where that is better than its areas."""
+        few = isinstance(self.sizes, Convolution) and batch < 2 * threads and self.work >= WORTH
+        if not few or not self._shares_outputs(threads):
             return self
         splits = min(threads, self.target.blocks)
         return replace(self, sizes=self.sizes._replace(splits=splits), parts=self.parts * splits)
@@ -84,9 +85,8 @@ class Program:
     """A row of native steps for batches of up to `batch` samples and a number of threads."""
 
     def __init__(self, natives: list[Native], batch: int, threads: int):
-        alone = threads > 1 and batch < 2 * threads
-        self.natives = [native.divided(threads) for native in natives] if alone else natives
-        self.stages = np.array(_cut_into_stages(self.natives, batch, threads, alone), np.int64)
+        self.natives = [native.divided(threads, batch) for native in natives] if threads > 1 else natives
+        self.stages = np.array(_cut_into_stages(self.natives, batch, threads), np.int64)
         most = max((-(-batch // group) * parts for _, _, group, parts in self.stages.tolist()), default=1)
         self.batch, self.threads = batch, min(threads, most)
 
@@ -95,16 +95,16 @@ class Program:
         return Prepared(self)
 
 
-def _cut_into_stages(natives: list[Native], batch: int, threads: int, alone: bool) -> list[tuple[int, ...]]:
+def _cut_into_stages(natives: list[Native], batch: int, threads: int) -> list[tuple[int, ...]]:
     """Rows of (first step, last step, samples of a task, parts); the steps of a stage run one after the other."""
     stages = []
     for index, native in enumerate(natives):
-        parts = native.pieces
-        if native.samples > 1 or alone:
-            tasks = -(-batch // native.samples)
-            if threads > 1 and tasks < TURNS * threads:
-                worth = max(1, native.work * tasks // WORTH)
-                parts = max(parts, min(native.parts, TURNS * threads, worth))
+        parts, tasks = native.pieces, -(-batch // native.samples)
+        if native.samples > 1:  # each part reads all inputs anew
+            wanted = -(-threads // tasks)
+        else:
+            wanted = TURNS * threads if threads > 1 and batch < 2 * threads else 1
+        parts = max(parts, min(native.parts, wanted, max(1, native.work * tasks // WORTH)))
         if stages and parts == native.samples == 1 and stages[-1][2:] == (1, 1):
             stages[-1] = (stages[-1][0], index + 1, 1, 1)
         else:

@@ -28,7 +28,7 @@ Candidate = Native | Run
 
 
 def candidates(
-    form: str, layer: Layer, frozen: FrozenWeights, relu: bool, input_shape: tuple, batch: int
+    form: str, layer: Layer, frozen: FrozenWeights, relu: bool, input_shape: tuple, batch: int, threads: int = 1
 ) -> dict[str, Callable[[], Candidate]]:
     """The forms that a layer may take, by name; each is packed (and compiled) only when called."""
     python = {"blas": run_blas, "loops": run_loops, "scipy": run_scipy}
@@ -40,7 +40,7 @@ def candidates(
             return lambda: native_convolution(layer, frozen, mask, relu, input_shape, rows)
         if batch == 1:
             return lambda: native_single(frozen, mask, relu)
-        return lambda: native_product(frozen, mask, relu, batch, rows)
+        return lambda: native_product(frozen, mask, relu, batch, rows, threads)
 
     pattern, found = frozen.pattern, {}
     if form in ("auto", "csr") and (form == "csr" or not pattern.all()):
@@ -49,7 +49,7 @@ def candidates(
         found |= {f"bsr {rows}x1": native(pattern, rows) for rows in _blocks(layer) if is_blocked(pattern, rows)}
     limit = DENSE_BELOW if isinstance(layer, Conv2d) or batch > 1 else DENSE_BELOW_SINGLE
     if form == "dense" or (form == "auto" and frozen.sparsity < limit):
-        found["dense"] = native(frozen.full, _dense_rows(layer, input_shape, batch))
+        found["dense"] = native(frozen.full, _dense_rows(layer, input_shape, -(-batch // threads)))
         found["blas"] = lambda: run_blas(layer, frozen, relu)
     return found
 
