@@ -114,7 +114,7 @@ def public_functions():
 def is_compiled(path, function):
     """Whether a function is a kernel, or stands beside an intrinsic for runs without the JIT."""
     decorators = {ast.unparse(d) for d in function.decorator_list}
-    twins = {"blocks.py", "gather.py", "lanes.py", "memory.py", "simd.py"}
+    twins = {"blocks.py", "gather.py", "lanes.py", "memory.py", "simd.py", "squares.py"}
     return bool(decorators & {"kernel", "inlined"}) or path.name in twins
 
 

@@ -125,6 +125,36 @@ def test_wide_narrow_and_odd_images(rng, size, kernel_size):
     assert (actual[2] == 1).all()
 
 
+@given(
+    size=st.tuples(st.sampled_from([2, 6, 14, 28, 15]), st.sampled_from([8, 14, 28, 32, 9])),
+    kernel_size=st.sampled_from([(1, 1), (3, 3), (2, 3), (5, 5)]),
+    outputs=st.sampled_from([4, 6]),
+    rows=st.sampled_from(ROWS),
+    density=st.sampled_from([0.5, 1.0]),
+    seed=st.integers(0, 9),
+)
+def test_pooled_convolution(size, kernel_size, outputs, rows, density, seed):
+    """The maxima of squares while the sums are in registers, wherever tiles allow it."""
+    rng, padding = np.random.default_rng(seed), tuple(k // 2 for k in kernel_size)
+    x, layer = rng.standard_normal((2, 3, *size)).astype(np.float32), sn.Conv2d(3, outputs, kernel_size, 1, padding)
+    weight, bias = rng.standard_normal(layer.weight.value.shape).astype(np.float32), np.ones(outputs, np.float32)
+    mask = blocked_mask(rng, weight.shape, rows, density)
+    step = native.native_convolution(layer, FrozenWeights(weight, mask, bias), mask, True, x.shape[1:], rows, pool=True)
+    out_h, out_w = layer.output_shape(x.shape[1:])[1:]
+    if step is None:
+        assert (out_h, out_w, outputs % rows) != (28, 32, 0) or kernel_size != (3, 3)
+        return
+    x[0, 1, 1, 3] = np.nan if density == 1 else 0
+    images = (expected_convolution(image, weight * mask, bias, (1, 1), padding, (1, 1), 1) for image in x)
+    expected = np.stack([pooling_oracle(np.maximum(image, 0)) for image in images])
+    np.testing.assert_allclose(run(step, x), expected.reshape(2, -1), rtol=1e-5, atol=1e-4)
+
+
+def pooling_oracle(images):
+    planes, height, width = images.shape
+    return images.reshape(planes, height // 2, 2, width // 2, 2).max(axis=(2, 4))  # a NaN passes
+
+
 def test_depthwise(rng):
     x = rng.standard_normal((24, 14, 14)).astype(np.float32)
     weight, bias = rng.standard_normal((24, 1, 3, 3)).astype(np.float32), np.zeros(24, np.float32)
@@ -354,7 +384,7 @@ def test_no_tile_of_256_bits_spills(rows):
     for candidates in tiles:
         largest = next(t for t in candidates if t.fits)
         fresh = njit(sparse.multiply_tile.py_func)  # the code of a kernel from the cache cannot be looked at
-        target = sparse.Target(rows, rows, largest.vectors * LANES, 1, 1, 0, 0, LANES, 0)
+        target = sparse.Target(rows, rows, largest.vectors * LANES, 1, 1, 0, 0, LANES, 0, 0)
         numbers, pointers = np.zeros(2 * largest.vectors * LANES, np.float32), np.zeros(2, np.int64)
         arrays = (np.zeros(1 + LINE, np.int32), np.array([0, 1]), pointers, numbers, numbers, 0, numbers, 0, numbers)
         fresh(

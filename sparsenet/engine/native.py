@@ -10,7 +10,7 @@ from ..kernels.simd import LANES, LINE
 from ..nn.layers import Conv2d
 from .program import Native
 from .streams import NOTHING, Stream, pack_convolution, pack_product, pack_single, size_single
-from .tiling import Geometry, tile_convolution, tile_product
+from .tiling import Geometry, pooled, tile_convolution, tile_product
 from .weights import FrozenWeights
 
 
@@ -21,11 +21,24 @@ def geometry_of(layer: Conv2d, input_shape: tuple) -> Geometry:
 
 
 def native_convolution(
-    layer: Conv2d, frozen: FrozenWeights, mask: np.ndarray, relu: bool, input_shape: tuple, rows: int
-) -> Native:
-    """Direct sparse convolution with tiles of M = `rows` output channels; `mask` is what the stream holds."""
+    layer: Conv2d,
+    frozen: FrozenWeights,
+    mask: np.ndarray,
+    relu: bool,
+    input_shape: tuple,
+    rows: int,
+    *,
+    pool: bool = False,
+) -> Native | None:
+    """Direct sparse convolution with tiles of M = `rows` output channels; `mask` is what the stream holds.
+
+    With `pool` max pooling of 2 x 2 squares follows while the sums are in registers; None where tiles do not allow it.
+    """
     g = geometry_of(layer, input_shape)
     tiling = tile_convolution(g, rows, density=float(mask.mean()), relu=relu)
+    tiling = pooled(tiling) if pool else tiling
+    if tiling is None:
+        return None
     stream, sizes = pack_convolution(frozen.weight, mask, frozen.bias, g, tiling), tiling.sizes
     return Native(
         address=calls.convolution,
@@ -39,7 +52,7 @@ def native_convolution(
         sums=-(-sizes.tall // sizes.rows) * -(-sizes.cover // sizes.wide) * tiling.target.blocks * tiling.target.size
         + LINE,
         parts=sizes.tiles_y * sizes.tiles_x,
-        work=stream.weights * tiling.target.plane,
+        work=stream.weights * int(np.prod(g.output)),
     )
 
 

@@ -99,12 +99,16 @@ def _arrays(matrix: csr_array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return matrix.data, matrix.indices, matrix.indptr
 
 
+def is_pool_of_squares(layer: Layer) -> bool:
+    """Whether a layer is max pooling of 2 x 2 squares beside each other."""
+    return type(layer) is MaxPool2d and layer.window == layer.stride == (2, 2) and layer.padding == (0, 0)
+
+
 def freeze_plain(layer: Layer, input_shape: tuple[int, ...], shape: tuple[int, ...]) -> Native | None:
     """A layer without weights as a native step; None for one of another type, subclasses too."""
     kind = type(layer)
     if kind in (MaxPool2d, AvgPool2d):
-        squares = layer.window == layer.stride == (2, 2) and layer.padding == (0, 0)
-        largest = calls.max_pool_squares if squares else calls.max_pool
+        largest = calls.max_pool_squares if is_pool_of_squares(layer) else calls.max_pool
         address = largest if kind is MaxPool2d else calls.average_pool
         return native_pool(address, input_shape, shape, layer.window, layer.stride, layer.padding)
     if kind is GlobalAvgPool2d:

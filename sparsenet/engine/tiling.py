@@ -136,6 +136,23 @@ def tile_convolution(g: Geometry, height: int, *, density: float = 1.0, relu: bo
     return min(ways, key=lambda way: way.cost)
 
 
+def pooled(tiling: Tiling) -> Tiling | None:
+    """The same tiling with maxima of 2 x 2 squares as its output; None where a square would reach over two tiles."""
+    tile, target, sizes = tiling.tile, tiling.target, tiling.sizes
+    even = (
+        sizes.out_height,
+        sizes.out_width,
+        sizes.tall,
+        sizes.rows,
+        sizes.cover,
+        target.step * (tile.across - 1),
+    )
+    fits = sizes.tall <= sizes.out_height and sizes.cover <= sizes.out_width and target.outputs % tile.height == 0
+    if tile.tall or sizes.flat or not fits or any(number % 2 for number in even):
+        return None
+    return tiling._replace(target=target._replace(plane=target.plane // 4, pitch=target.pitch // 2, pool=1))
+
+
 def _line_tilings(g: Geometry, outputs: int, density: float, relu: bool) -> Iterator[Tiling]:
     """Each row of a tile lies in a line of its own, for each phase or shift of the columns."""
     out_h, out_w = g.output
@@ -214,7 +231,7 @@ def _stacks(outputs: int, across: int, length: int) -> Iterator[tuple[Tile, int]
 def _target(g: Geometry, tile: Tile, pitch: int, step: int, relu: bool) -> Target:
     out_h, out_w = g.output
     blocks, size = -(-g.outputs // tile.height), tile.vectors * LANES
-    return Target(g.outputs, tile.height, size, blocks, 0, out_h * out_w, pitch, step, int(relu))
+    return Target(g.outputs, tile.height, size, blocks, 0, out_h * out_w, pitch, step, int(relu), 0)
 
 
 def _sizes(g: Geometry, tile: Tile, *, tall: int, cover: int, **others: int) -> Convolution:
@@ -308,6 +325,7 @@ def tile_product(
                 lanes,
                 LANES,
                 int(relu),
+                0,
             )
             sizes = Product(inputs, outputs, chunk, height, lanes, int(relu))
             ways.append(Tiling(cost, tile, target, sizes))

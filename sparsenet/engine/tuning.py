@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def candidates(
 
     def native(mask, rows):
         if isinstance(layer, Conv2d):
-            return lambda: native_convolution(layer, frozen, mask, relu, input_shape, rows)
+            return partial(native_convolution, layer, frozen, mask, relu, input_shape, rows)
         if batch == 1:
             return lambda: native_single(frozen, mask, relu)
         return lambda: native_product(frozen, mask, relu, batch, rows, threads)
@@ -84,22 +84,34 @@ def choose(
     built = {name: build() for name, build in found.items()}
     if len(built) == 1:
         return *next(iter(built.items())), {}
-    x = np.random.default_rng(0).random((batch, *input_shape), np.float32)
-    y = np.empty((batch, *shape), np.float32)
     runs = {name: runnable(candidate, batch, threads) for name, candidate in built.items()}
+    measured = _measure(runs, (batch, *input_shape), (batch, *shape), seconds)
+    handicap = {name: 1.0 if isinstance(built[name], Native) else 1 / CLEARLY for name in built}
+    best = min(measured, key=lambda name: measured[name] * handicap[name])
+    return best, built[best], measured
+
+
+def _measure(runs: dict[str, Run], input_shape: tuple, shape: tuple, seconds: float) -> dict[str, float]:
+    """Seconds that a call of each takes: the best of several, in turn."""
+    x, y = np.random.default_rng(0).random(input_shape, np.float32), np.empty(shape, np.float32)
     measured = dict.fromkeys(runs, float("inf"))
     deadline = time.perf_counter() + seconds
     for trial in range(TRIALS):
         for name, run in runs.items():
-            run(x, y)  # the weights of the candidate before are in the caches
+            run(x, y)  # the weights of the one before are in the caches
             start = time.perf_counter()
             run(x, y)
             measured[name] = min(measured[name], time.perf_counter() - start)
         if trial and time.perf_counter() > deadline:
             break
-    handicap = {name: 1.0 if isinstance(built[name], Native) else 1 / CLEARLY for name in built}
-    best = min(measured, key=lambda name: measured[name] * handicap[name])
-    return best, built[best], measured
+    return measured
+
+
+def pays(fused: Native, apart: list[Native], batch: int, threads: int, seconds: float) -> bool:
+    """Whether one step is faster than those that it would take the place of."""
+    runs = {name: Program(row, batch, threads).prepare().run for name, row in (("fused", [fused]), ("apart", apart))}
+    measured = _measure(runs, (batch, fused.input_size), (batch, fused.output_size), seconds)
+    return measured["fused"] < measured["apart"]
 
 
 def runnable(candidate: Candidate, batch: int, threads: int) -> Run:
@@ -113,7 +125,7 @@ def measure_peak(seconds: float = 0.05) -> float:
 
     A dense convolution so small that all it reads again and again stays in the first-level cache.
     """
-    layer, shape = Conv2d(32, LINE, 3, padding=1), (32, 32, LINE)
+    layer, shape = Conv2d(32, LINE, 3, padding=1), (32, 24, 24)
     frozen = FrozenWeights(layer.weight.value, None, layer.bias.value)
     run = runnable(native_convolution(layer, frozen, frozen.full, False, shape, LINE), 1, 1)
     x, y = np.ones((1, *shape), np.float32), np.empty((1, LINE, *shape[1:]), np.float32)

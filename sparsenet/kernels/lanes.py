@@ -3,7 +3,6 @@
 As in `simd.py`, each operation is a few lines of NumPy beside the LLVM instructions that it stands for.
 """
 
-import numpy as np
 from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
@@ -160,40 +159,6 @@ def prefetch(typing_context, source, start):
         return context.get_dummy_value()
 
     return types.void(source, types.intp), emit
-
-
-def larger(a, b):
-    """Maximum of each lane; NaN where a or b is NaN."""
-    return np.where((b > a) | np.isnan(b), b, a)
-
-
-def max_of_squares(source, upper, lower, target, place):
-    """target[place + l] = max of source[upper + 2 l], source[upper + 2 l + 1] and the same two behind `lower`."""
-    best = larger(source[upper : upper + 2 * LANES], source[lower : lower + 2 * LANES])
-    target[place : place + LANES] = larger(best[::2], best[1::2])
-
-
-@compiled(max_of_squares)
-def max_of_squares(typing_context, source, upper, lower, target, place):
-    def emit(context, builder, signature, args):
-        def larger(a, b):
-            bigger, unordered = builder.fcmp_ordered(">", b, a), builder.fcmp_unordered("uno", b, b)
-            return builder.select(builder.or_(bigger, unordered), b, a)
-
-        for start in args[1:3]:
-            check(context, builder, signature.args[0], args[0], start, 2 * LANES)
-        check(context, builder, signature.args[3], args[3], args[4], LANES)
-        halves = []
-        for half in range(2):
-            starts = [builder.add(start, ir.Constant(I64, half * LANES)) for start in args[1:3]]
-            halves.append(
-                larger(*(load_at(builder, address(context, builder, signature.args[0], args[0], s)) for s in starts))
-            )
-        evens, odds = (shuffle(builder, *halves, list(range(parity, 2 * LANES, 2))) for parity in (0, 1))
-        store_at(builder, larger(evens, odds), address(context, builder, signature.args[3], args[3], args[4]))
-        return context.get_dummy_value()
-
-    return types.void(source, types.intp, types.intp, target, types.intp), emit
 
 
 # --- a square of lanes, transposed ---------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ import numpy as np
 from ..checks import check_output_gradient
 from .conv import output_size
 from .jit import kernel
-from .lanes import max_of_squares
 from .simd import LANES
+from .squares import max_of_squares
 from .threads import count_worth, share
 
 SMALL = 1 << 15  # elements below which a second thread costs more than it brings

@@ -23,6 +23,7 @@ from .gather import fma_line, sum_line, zero_line
 from .jit import inlined, kernel
 from .memory import call_tile
 from .simd import LANES, LINE, REGISTERS
+from .squares import store_squares
 from .windows import pack_flat, pack_samples, pack_strip, pack_window, put_tall, put_tile, unpack_samples
 
 SMALL = REGISTERS // 4 - 1  # vectors of a tile that leaves room for three more sums
@@ -32,7 +33,8 @@ class Target(NamedTuple):
     """What a tile has to know of its layer: the stream's sizes, and how its numbers lie in y.
 
     A block row has `height` outputs, and `size` numbers in a tile. In y outputs are `plane` numbers apart, rows
-    `pitch`, vectors in a row `step`, as they are in the window too.
+    `pitch`, vectors in a row `step`, as they are in the window too. With `pool` the maxima of squares of 2 x 2 go to y,
+    and `plane` and `pitch` are those of the pooled image.
     """
 
     outputs: int
@@ -44,6 +46,7 @@ class Target(NamedTuple):
     pitch: int
     step: int
     relu: int
+    pool: int
 
 
 class Convolution(NamedTuple):
@@ -151,6 +154,9 @@ def multiply_tile(tile, t, chunk, first, last, entries, rows, spans, bias, windo
         if t.relu:
             total = relu(total)
         there, count = place + o * m * t.plane, min(m, t.outputs - o * m)
+        if t.pool:
+            store_squares(tile, total, y, there, t.plane, t.pitch, t.step)
+            continue
         if whole and count == m:
             store(tile, total, y, there, t.plane, t.pitch, t.step)
             continue
@@ -181,7 +187,7 @@ def convolve(multiply, row, workspace, g, t, x, y, window, part, parts):
     of a row or column overlaps the one before it instead of reaching over the edge: the positions that two tiles share
     get the same bits twice.
     """
-    areas = g.tiles_y * g.tiles_x
+    areas, shrink = g.tiles_y * g.tiles_x, 1 + t.pool
     tasks = areas * g.splits
     for task in range(part * tasks // parts, (part + 1) * tasks // parts):
         area, split = task % areas, task // areas
@@ -197,7 +203,7 @@ def convolve(multiply, row, workspace, g, t, x, y, window, part, parts):
                     r = max(0, min(r, g.tall - g.rows))
                     for q in range(0, g.cover, g.wide):
                         q = max(0, min(q, g.cover - g.wide))
-                        place = q0 + r * LINE if g.flat else (r0 + r) * t.pitch + q0 + q
+                        place = q0 + r * LINE if g.flat else (r0 + r) // shrink * t.pitch + (q0 + q) // shrink
                         end = t.plane if g.flat else min(r0 + r + g.rows, g.out_height) * t.pitch
                         where = y.ctypes.data, y.size, chunk, block, behind, r * g.line + q, begin, place, end - place
                         call_tile(multiply, row, workspace, *where)

@@ -54,13 +54,18 @@ class Costs:
 
 @dataclass(frozen=True)
 class CostReport:
-    """Costs by layer and in total, with the conditions of the measurement."""
+    """Costs by layer and in total, with the conditions of the measurement.
+
+    Where one of the plans runs a pooling layer within the layer before it, the two are one row, under the name of the
+    first: `together` tells of which layers. `forms` are those that the sparse plan chose.
+    """
 
     layers: dict[str, Costs]
     total: Costs
     batch: int
     threads: int
     forms: dict[str, str]
+    together: dict[str, tuple[str, ...]]
 
     def to_json(self) -> dict:
         """The report as plain numbers, with the speed-ups worked out."""
@@ -75,7 +80,7 @@ class CostReport:
 
         layers = {name: plain(costs) for name, costs in self.layers.items()}
         conditions = {"batch": self.batch, "threads": self.threads, "sparse_forms": self.forms}
-        return conditions | {"layers": layers, TOTAL: plain(self.total)}
+        return conditions | {"layers": layers, "together": self.together, TOTAL: plain(self.total)}
 
     def __str__(self) -> str:
         from .report import format_costs
@@ -120,18 +125,19 @@ def cost_report(
     forms = {"dense": (dense, "dense"), "masked": (network, "dense"), "compacted": (compacted, "dense")}
     forms["sparse"] = (network, "auto")
     plans = {n: compile(net, input_shape, batch=batch, threads=threads, form=f) for n, (net, f) in forms.items()}
-    whole, by_step = _measure(plans, batch, seconds)
+    together = _fused(plans)
+    whole, by_row = _measure(plans, together, batch, seconds)
     bytes_dense, bytes_sparse = _file_bytes(dense), _file_bytes(network)
-    steps = {step.name: step.form for step in plans["sparse"].steps}
 
     layers = {}
     for name, counts in count_layers(network, input_shape).items():
-        if name in steps:
+        if name in by_row["dense"]:
             sizes = (bytes_dense.get(name, 0), bytes_sparse.get(name, 0))
-            layers[name] = Costs(*counts, *sizes, {form: by_step[form][name] for form in plans})
+            layers[name] = Costs(*counts, *sizes, {form: by_row[form][name] for form in plans})
     sizes = (sum(bytes_dense.values()), sum(bytes_sparse.values()))
     total = Costs(*count_total(network, input_shape), *sizes, whole)
-    return CostReport(layers, total, batch, threads, {name: form for name, form in steps.items() if form})
+    forms = {step.name: step.form for step in plans["sparse"].steps if step.form}
+    return CostReport(layers, total, batch, threads, forms, together)
 
 
 def unpruned(network: Network) -> Network:
@@ -153,20 +159,33 @@ def _file_bytes(network: Network) -> dict[str, int]:
         return bytes_by_layer(path)
 
 
+def _fused(plans: dict[str, Plan]) -> dict[str, tuple[str, ...]]:
+    """The steps of some plans that are part of another step in one of them, by the name of that step."""
+    steps = {step.name for plan in plans.values() for step in plan.steps}
+    fused = {}
+    for step in (step for plan in plans.values() for step in plan.steps):
+        inside = tuple(name for name in step.folded if name in steps)
+        fused |= {step.name: inside} if inside else {}
+    return fused
+
+
 def _measure(
-    plans: dict[str, Plan], batch: int, seconds: float
+    plans: dict[str, Plan], together: dict[str, tuple[str, ...]], batch: int, seconds: float
 ) -> tuple[dict[str, Latency], dict[str, dict[str, Latency]]]:
-    """Latency of each whole plan, and of each of its steps."""
+    """Latency of each whole plan, and of each of its rows: a step, with those that are part of it in another plan."""
     x = np.random.default_rng(0).random((batch, *plans["dense"].input_shape), np.float32)
     whole = measure({form: lambda plan=plan: plan(x) for form, plan in plans.items()}, seconds)
-    times = {form: {step.name: [] for step in plan.steps} for form, plan in plans.items()}
+    inside = {name for names in together.values() for name in names}
+    rows = [step.name for step in plans["dense"].steps if step.name not in inside]
+    times = {form: {name: [] for name in rows} for form in plans}
 
     def profiled(form, plan):
         def call():
-            for name, taken in plan.profile(x).items():
-                times[form][name].append(taken)
+            taken = plan.profile(x)
+            for name in rows:
+                times[form][name].append(sum(taken.get(part, 0) for part in (name, *together.get(name, ()))))
 
         return call
 
     interleave({form: profiled(form, plan) for form, plan in plans.items()}, seconds)
-    return whole, {form: {n: Latency.of(v[1:]) for n, v in by_step.items()} for form, by_step in times.items()}
+    return whole, {form: {n: Latency.of(v[1:]) for n, v in by_row.items()} for form, by_row in times.items()}

@@ -28,7 +28,7 @@ def count_threads(threads: int) -> str:
 def format_costs(report: "CostReport") -> str:
     """The costs layer by layer and in total: counts, file bytes, microseconds, theoretical and measured speed-up."""
     rows = [(*HEADER, "theory", "measured")]
-    rows += [_row(name, costs) for name, costs in report.layers.items()]
+    rows += [_row("+".join([name, *report.together.get(name, ())]), costs) for name, costs in report.layers.items()]
     rows.append(_row("total", report.total))
     spread = "; ".join(
         f"{form} {latency.median_us:,.0f} ({latency.low_us:,.0f} to {latency.high_us:,.0f})"
