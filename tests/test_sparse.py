@@ -155,6 +155,33 @@ def pooling_oracle(images):
     return images.reshape(planes, height // 2, 2, width // 2, 2).max(axis=(2, 4))  # a NaN passes
 
 
+def every_tiling(g, height):
+    """The cheapest tiling with each tile that the registers hold."""
+    if height == LINE:
+        ways = tiling._tall_tilings(g, 1.0, False)
+    else:
+        ways = [*tiling._line_tilings(g, height, 1.0, False)]
+        ways += tiling._flat_tilings(g, height, 1.0, False) if g.pointwise else []
+    return list({(way.tile, way.sizes.flat): way for way in ways}.values())
+
+
+@pytest.mark.parametrize("rows", ROWS[:1] if FEW else [*ROWS, LINE])
+@pytest.mark.parametrize("kernel_size", [(1, 1), (3, 3)])
+def test_every_tile(rng, monkeypatch, kernel_size, rows):
+    """Whichever tile the model prefers, all of them give the same numbers: on another machine another one is chosen."""
+    padding, size = tuple(k // 2 for k in kernel_size), (14, 15) if FEW else (29, 33)
+    x, bias = rng.standard_normal((5, *size)).astype(np.float32), rng.standard_normal(17).astype(np.float32)
+    weight = rng.standard_normal((17, 5, *kernel_size)).astype(np.float32)
+    mask = blocked_mask(rng, weight.shape, rows, 0.5)
+    geometry = (1, 1), padding, (1, 1), 1
+    expected = expected_convolution(x, weight * mask, bias, *geometry)
+    ways = every_tiling(tiling.Geometry(x.shape, 17, kernel_size, padding=padding), rows)
+    assert len(ways) > 3
+    for way in ways:
+        monkeypatch.setattr(native, "tile_convolution", lambda *args, way=way, **kwargs: way)
+        assert_near(run_convolution(x, weight, mask, bias, *geometry, rows), expected)
+
+
 def test_depthwise(rng):
     x = rng.standard_normal((24, 14, 14)).astype(np.float32)
     weight, bias = rng.standard_normal((24, 1, 3, 3)).astype(np.float32), np.zeros(24, np.float32)
