@@ -225,7 +225,7 @@ def test_one_sample(inputs, outputs, parts, seed):
     )
     mask, bias = rng.random(weight.shape) < 0.6, rng.standard_normal(outputs).astype(np.float32)
     stream, y = pack_single(weight, mask, bias), np.full(outputs, np.nan, np.float32)
-    arrays = (stream.values, stream.entries, stream.rows, stream.bias, y)
+    arrays = (stream.values, stream.entries, stream.pointers, stream.bias, y)
     for part in range(parts):
         sparse.multiply_single(size_single(inputs, outputs), x, *arrays, part, parts)
     assert_near(y, (weight * mask).astype(np.float64) @ x + bias)
@@ -271,7 +271,7 @@ def test_stream_by_hand():
     stream = packed(mask, 1)
     assert stream.entries[:, 0].tolist() == [0, 0, LINE, 0]
     assert stream.entries[:, 1:].copy().view(np.float32).ravel().tolist() == [1, 4, 0, 3]
-    assert stream.rows.tolist() == [0, 1, 3, 4, 4]
+    assert stream.pointers.tolist() == [0, 1, 3, 4, 4]
     assert stream.spans.tolist() == [[0, 1], [0, 0]]
     assert stream.bias.tolist() == [7, 8]
     both = packed(np.ones_like(mask), 2)
@@ -284,7 +284,7 @@ def test_stream_of_one_sample_by_hand():
     stream = pack_single(weight, mask, np.array([7, 8]))
     assert stream.values[:5].tolist() == [1, 3, 4, 0, 6]
     assert stream.entries[:5].tolist() == [0, 2, 0, 1, 2]
-    assert stream.rows.tolist() == [0, 2, 5]
+    assert stream.pointers.tolist() == [0, 2, 5]
 
 
 def test_blocks_are_recognised():

@@ -43,11 +43,11 @@ def test_areas_and_tiles_cover_the_output(g, height, density):
     way = tile_convolution(g, height, density=density)
     tile, target, sizes = way.tile, way.target, way.sizes
     assert tile.fits
-    assert (target.height, target.size, target.blocks) == (height, tile.vectors * LANES, -(-g.outputs // height))
-    assert sizes.tiles_y * sizes.tall >= sizes.out_height
-    assert sizes.tiles_x * sizes.cover >= sizes.out_width
-    assert sizes.rows <= sizes.tall
-    assert sizes.wide <= sizes.cover
+    assert (target.block, target.size, target.blocks) == (height, tile.vectors * LANES, -(-g.outputs // height))
+    assert sizes.areas_y * sizes.area_rows >= sizes.out_height
+    assert sizes.areas_x * sizes.area_columns >= sizes.out_width
+    assert sizes.tile_rows <= sizes.area_rows
+    assert sizes.tile_columns <= sizes.area_columns
     assert sizes.chunk * target.chunks >= g.shape[0] > sizes.chunk * (target.chunks - 1)
     if sizes.chunk > 1:
         assert sizes.chunk * sizes.length * 4 <= tiling.LARGEST * tiling.WINDOW
@@ -59,7 +59,7 @@ def test_chunks_of_inputs_are_whole_squares(inputs, samples, rows):
     assert way.tile.fits
     assert way.sizes.chunk % LANES == 0
     assert way.sizes.chunk * way.target.chunks >= inputs > way.sizes.chunk * (way.target.chunks - 1)
-    assert way.target.plane == way.sizes.rows * way.sizes.lanes
+    assert way.target.plane == way.sizes.lines * way.sizes.lanes
 
 
 def test_few_entries_take_larger_windows_than_many():

@@ -26,32 +26,32 @@ def native_convolution(
     mask: np.ndarray,
     relu: bool,
     input_shape: tuple,
-    rows: int,
+    block: int,
     *,
     pool: bool = False,
 ) -> Native | None:
-    """Direct sparse convolution with tiles of M = `rows` output channels; `mask` is what the stream holds.
+    """Direct sparse convolution with tiles of M = `block` output channels; `mask` is what the stream holds.
 
     With `pool` max pooling of 2 x 2 squares follows while the sums are in registers; None where tiles do not allow it.
     """
     g = geometry_of(layer, input_shape)
-    tiling = tile_convolution(g, rows, density=float(mask.mean()), relu=relu)
+    tiling = tile_convolution(g, block, density=float(mask.mean()), relu=relu)
     tiling = pooled(tiling) if pool else tiling
     if tiling is None:
         return None
     stream, sizes = pack_convolution(frozen.weight, mask, frozen.bias, g, tiling), tiling.sizes
+    tiles = -(-sizes.area_rows // sizes.tile_rows) * -(-sizes.area_columns // sizes.tile_columns)
     return Native(
         address=calls.convolution,
-        multiply=partial(calls.tile_product, *tiling.tile),
+        multiply=partial(calls.tile_multiplier, *tiling.tile),
         target=tiling.target,
         sizes=sizes,
         input_size=int(np.prod(input_shape)),
         output_size=tiling.target.outputs * tiling.target.plane,
         stream=stream,
         window=sizes.chunk * sizes.length + LINE,
-        sums=-(-sizes.tall // sizes.rows) * -(-sizes.cover // sizes.wide) * tiling.target.blocks * tiling.target.size
-        + LINE,
-        parts=sizes.tiles_y * sizes.tiles_x,
+        sums=tiles * tiling.target.blocks * tiling.target.size + LINE,
+        parts=sizes.areas_y * sizes.areas_x,
         work=stream.weights * int(np.prod(g.output)),
     )
 
@@ -62,15 +62,15 @@ STACK = 4  # tiles of samples that read a chunk of the weights while it is in th
 
 
 def native_product(
-    frozen: FrozenWeights, mask: np.ndarray, relu: bool, batch: int, rows: int, threads: int = 1
+    frozen: FrozenWeights, mask: np.ndarray, relu: bool, batch: int, block: int, threads: int = 1
 ) -> Native:
-    """Fully connected layer for batches, with tiles of M = `rows` outputs; the lanes are samples.
+    """Fully connected layer for batches, with tiles of M = `block` outputs; the lanes are samples.
 
     Threads share the samples where each may read all weights, else the outputs.
     """
     outputs, inputs = frozen.weight.shape
     share = -(-batch // threads) if 8 * mask.sum() <= NEAR else batch
-    tiling = tile_product(inputs, outputs, share, rows, density=float(mask.mean()), relu=relu)
+    tiling = tile_product(inputs, outputs, share, block, density=float(mask.mean()), relu=relu)
     stream, sizes = pack_product(frozen.weight, mask, frozen.bias, tiling), tiling.sizes
     plane = tiling.target.plane
     stack = min(STACK, -(-share // plane))
@@ -78,13 +78,13 @@ def native_product(
     pieces = -(-groups * LANES * plane * stack * 4 // SUMS)
     return Native(
         address=calls.product,
-        multiply=partial(calls.tile_product, *tiling.tile),
+        multiply=partial(calls.tile_multiplier, *tiling.tile),
         target=tiling.target,
         sizes=sizes,
         input_size=inputs,
         output_size=outputs,
         stream=stream,
-        window=sizes.chunk * sizes.rows * LINE,
+        window=sizes.chunk * sizes.lines * LINE,
         sums=(-(-groups // pieces) + 1) * LANES * plane * stack,
         samples=plane * stack,
         parts=groups,

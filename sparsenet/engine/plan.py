@@ -12,7 +12,7 @@ from ..kernels.threads import available_threads
 from ..kernels.threads import threads as use_threads
 from ..nn.layer import Shape
 from ..nn.layers import Conv2d, Dropout, Flatten, Linear, ReLU
-from ..nn.network import INPUT, Network, Node
+from ..nn.network import Network, Node
 from ..nn.normalization import BatchNorm, WeightNorm
 from .native import native_single
 from .program import Native, Prepared, Program
@@ -93,10 +93,10 @@ class Plan:
         return seconds
 
     def explain(self) -> str:
-        """A line per step: layer, form, output shape, time for a batch, share of the machine's peak, the candidates.
+        """A line per step: layer, form, output shape, time for a batch, share of the machine's peak, why this form.
 
         The peak is measured now: multiply-adds a second of one core with all operands in the first-level cache, times
-        the threads. The share counts multiply-adds with kept weights only.
+        the threads. The share counts multiply-adds with the weights of the form: the kept ones, in a dense form all.
         """
         peak = measure_peak() * self.threads
         x = np.random.default_rng(0).random((self.batch, *self.input_shape), np.float32)
@@ -112,8 +112,7 @@ class Plan:
             line = (
                 f"  {step.name + folded:30} {step.form or '-':8} {step.shape!s:16} {1e6 * seconds:9,.1f} us {share:14}"
             )
-            tried = ", ".join(f"{name} {1e6 * t:,.1f}" for name, t in sorted(step.measured.items(), key=lambda m: m[1]))
-            lines.append((line + (f" candidates, us: {tried}" if tried else "")).rstrip())
+            lines.append(f"{line} {_reason(step)}".rstrip())
         return "\n".join(lines)
 
     def _check(self, x: np.ndarray) -> np.ndarray:
@@ -122,6 +121,14 @@ class Plan:
         if x.shape[1:] != self.input_shape or not x.ndim:
             raise ValueError(f"this plan takes (N, {', '.join(map(str, self.input_shape))}), not shape {x.shape}")
         return np.ascontiguousarray(x)
+
+
+def _reason(step: Step) -> str:
+    """Why a step has its form: what the candidates took, if there was more than one."""
+    if step.measured:
+        tried = sorted(step.measured.items(), key=lambda pair: pair[1])
+        return "candidates, us: " + ", ".join(f"{name} {1e6 * seconds:,.1f}" for name, seconds in tried)
+    return "the only candidate" if step.form else ""
 
 
 def _cut(steps: list[Step], batch: int, threads: int) -> list[Segment]:
@@ -166,18 +173,21 @@ def compile(
     form : str
         How layers with weights run. "auto" measures the forms that may be the fastest for each layer, on this machine,
         at this batch and with these threads: "dense" (by tiles in registers), "blas" (im2col and BLAS), "csr" (direct
-        sparse convolution), "bsr 2x1" and "bsr 4x1" (the same for blocks of output channels). "dense" measures the
-        dense forms only; "csr" and "blas" are fixed choices, as are "loops" (plain loops over CSR, to read) and "scipy"
-        (SciPy's own sparse product, the reference).
+        sparse convolution), "bsr 2x1", "bsr 4x1" and "bsr 16x1" (the same for blocks of output channels). "dense"
+        measures the dense forms only; "csr" and "blas" are fixed choices, as are "loops" (plain loops over CSR, to
+        read) and "scipy" (SciPy's own sparse product, the reference).
     seconds : float
         Time to spend on measuring each layer.
 
     Notes
     -----
     Batch normalisation is folded into the layer before it, ReLU into the kernel's last pass over its output, and behind
-    a convolution max pooling of 2 x 2 squares too, where tiles allow it and it is faster; dropout disappears. The
-    pattern of a sparse layer is its mask: a pruned weight contributes nothing, not 0 x NaN. A layer whose fastest form
-    is a dense one multiplies pruned weights as zeros, as the network itself does.
+    a convolution max pooling of 2 x 2 squares too, where tiles allow it and it is faster (with a fixed choice, wherever
+    they do); dropout disappears. The pattern of a sparse layer is its mask: a pruned weight contributes nothing, not
+    0 x NaN. A layer whose fastest form is a dense one multiplies pruned weights as zeros, as the network itself does.
+
+    A plan gives the same bits for the same samples in every call, from whichever threads. Another plan of the same
+    network, for another batch or other threads or with other choices, adds in another order.
     """
     check_count("batch", batch)
     check_positive("seconds", seconds)
@@ -187,17 +197,14 @@ def compile(
     network = network.astype(np.float32)
     shapes = network.shapes(tuple(input_shape))
     steps, done = [], set()
-    aliases = {INPUT: INPUT}  # layers that are folded away -> the step that holds their output
     with use_threads(threads):
         for node in network.nodes:
             if node.name in done:
                 continue
             step = _freeze(network, node, shapes, batch, threads, form, seconds)
             if step is not None:
-                steps.append(replace(step, source=aliases[node.inputs[0]]))
-            names = [node.name, *(step.folded if step else ())]
-            aliases |= dict.fromkeys(names, step.name if step else aliases[node.inputs[0]])
-            done |= set(names)
+                steps.append(step)
+                done |= set(step.folded)
     return Plan(steps, input_shape, shapes[network.nodes[-1].name], batch, threads)
 
 
@@ -214,7 +221,7 @@ def _freeze(
         return None
     native = freeze_plain(node.layer, shapes[source], shapes[node.name])
     run = None if native else run_forward(node.layer)
-    return Step(node.name, "", source, shapes[source], shapes[node.name], native=native, run=run)
+    return Step(node.name, "", shapes[source], shapes[node.name], native=native, run=run)
 
 
 def _followers(network: Network, node: Node) -> Iterator[Node]:
@@ -261,7 +268,7 @@ def _freeze_weighted(
         single = native_single(frozen, frozen.full if chosen == "dense" else frozen.pattern, relu)
     kept = frozen.pattern.sum() if chosen not in ("dense", "blas") else frozen.weight.size
     out = shapes[folded[-1] if folded else node.name]
-    step = Step(node.name, chosen, source, shapes[source], out, native, single, run, tuple(folded))
+    step = Step(node.name, chosen, shapes[source], out, native, single, run, tuple(folded))
     return replace(step, kept=int(kept) * int(np.prod(shape[1:])), measured=measured)
 
 

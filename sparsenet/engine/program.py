@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..kernels import crew
 from ..kernels import steps as calls
-from ..kernels.crew import JOB, run_job
+from ..kernels.crew import JOB, SPACING, run_job
 from ..kernels.simd import LANES, LINE
 from ..kernels.sparse import Convolution, Target
 from .streams import NOTHING, Stream
@@ -31,6 +30,8 @@ class Native:
         Compiles the step, once, and returns its address.
     sizes : NamedTuple
         The numbers that the kernel reads.
+    input_size, output_size : int
+        Numbers of one sample.
     multiply : function, optional
         Compiles the multiplier of the tiles, once, and returns its address.
     target : Target
@@ -40,11 +41,11 @@ class Native:
     window, sums : int
         float32 numbers of scratch memory for each thread.
     samples : int
-        Samples that one call should get: 1, or as many as a tile of the fully connected layer has lanes.
+        Samples that one call should get: 1, or those of a few tiles of a fully connected layer.
     parts, pieces : int
         The most parts that the work on these samples divides into, and the fewest, so that scratch memory stays small.
     work : int
-        Multiply-adds of these samples.
+        Multiply-adds of these samples, or what takes as long.
     """
 
     address: Callable[[], int]
@@ -76,7 +77,7 @@ class Native:
         """
         g, areas = self.sizes, self.parts
         pack = areas * g.channels * g.length // LINE * PACKED
-        lines = self.target.outputs * (g.tall if areas // threads % g.tiles_x else 1)  # that two threads write to
+        lines = self.target.outputs * (g.area_rows if areas // threads % g.areas_x else 1)  # that two threads write to
         most = -(-areas // threads) / areas
         return pack < pack * most + (most - 1 / threads) * self.work / LANES + lines * SHARED
 
@@ -87,7 +88,7 @@ class Program:
     def __init__(self, natives: list[Native], batch: int, threads: int):
         self.natives = [native.divided(threads, batch) for native in natives] if threads > 1 else natives
         self.stages = np.array(_cut_into_stages(self.natives, batch, threads), np.int64)
-        most = max((-(-batch // group) * parts for _, _, group, parts in self.stages.tolist()), default=1)
+        most = max(-(-batch // group) * parts for _, _, group, parts in self.stages.tolist())
         self.batch, self.threads = batch, min(threads, most)
 
     def prepare(self) -> "Prepared":
@@ -118,10 +119,10 @@ class _Room:
     def __init__(self):
         self.bytes = 0
 
-    def take(self, count: int, item: int = 4) -> int:
-        """Offset in bytes of `count` numbers."""
+    def take(self, count: int) -> int:
+        """Offset in bytes of `count` float32 numbers."""
         place = self.bytes
-        self.bytes += -(-count * item // 64) * 64
+        self.bytes += -(-count * 4 // 64) * 64
         return place
 
 
@@ -133,42 +134,52 @@ def _aligned(size: int) -> np.ndarray:
 
 
 class Prepared:
-    """A program with memory of its own: buffers, a workspace for each thread, the table, the job."""
+    """A program with memory of its own: buffers, a workspace for each thread, the table, the job.
+
+    One block of memory: what whole stages hand on, for the batch, and behind it the workspaces, each with a window,
+    sums and two buffers in turn for what steps of one stage hand on, for one sample.
+    """
 
     def __init__(self, program: Program):
-        natives, batch = program.natives, program.batch
-        self.threads, self.keep = program.threads, natives
-        self.table = np.zeros((len(natives), calls.ROW), np.int64)
+        self.threads, self.keep = program.threads, program.natives
+        self.stages = np.ascontiguousarray(program.stages)
+        self.table = np.zeros((len(program.natives), calls.ROW), np.int64)
+        workspaces, stride = self._fill_table(program.natives, program.batch)
+        self.progress = np.zeros(len(self.stages) * (1 + self.threads) * SPACING, np.int64)
+        self.job = self._describe_job(workspaces, stride)
+
+    def _fill_table(self, natives: list[Native], batch: int) -> tuple[int, int]:
+        """Get the memory and write where each step finds its arrays; returns address and stride of the workspaces."""
         shared, own = _Room(), _Room()
         window = own.take(max(native.window for native in natives) + LANES)
         sums = own.take(max(native.sums for native in natives) + LANES)
-        largest = max((native.output_size for native in natives), default=1)
+        largest = max(native.output_size for native in natives)
         turns = [own.take(largest + LANES), own.take(largest + LANES)]
-        inside = _inside(program.stages)
+        inside = _inside(self.stages)
         places = [turns[k % 2] if k in inside else shared.take(n.output_size * batch) for k, n in enumerate(natives)]
         stride = -(-own.bytes // PAGE) * PAGE + 2 * 64  # not all at the same place of the cache
-        self.memory = _aligned(shared.bytes + stride * program.threads)
+        self.memory = _aligned(shared.bytes + stride * self.threads)
         base = self.memory.ctypes.data
+        where = [place if k in inside else base + place for k, place in enumerate(places)]
         for k, native in enumerate(natives):
-            frame = _frame(native, window, sums)
-            y = places[k] if k in inside else base + places[k]
-            frame = frame._replace(y=y, y_local=int(k in inside))
+            frame = _frame(native, window, sums)._replace(y=where[k], y_local=int(k in inside))
             if k:
-                before = places[k - 1] if k - 1 in inside else base + places[k - 1]
-                frame = frame._replace(x=before, x_local=int(k - 1 in inside))
+                frame = frame._replace(x=where[k - 1], x_local=int(k - 1 in inside))
             self.table[k, : calls.SIZES] = *frame, *native.target
             self.table[k, calls.SIZES : calls.SIZES + len(native.sizes)] = native.sizes
-        self.stages = np.ascontiguousarray(program.stages)
-        self.progress = np.zeros(len(self.stages) * (1 + program.threads) * crew.LINE, np.int64)
-        self.job = np.zeros(JOB.size, np.int64)
-        self.job[JOB.workers] = program.threads
-        self.job[JOB.steps], self.job[JOB.row] = self.table.ctypes.data, self.table.strides[0]
-        self.job[JOB.stages], self.job[JOB.stage_count] = self.stages.ctypes.data, len(self.stages)
-        self.job[JOB.progress] = self.progress.ctypes.data
-        self.job[JOB.workspace], self.job[JOB.workspace_size] = base + shared.bytes, stride
-        fields = calls.Frame._fields
-        self.job[JOB.x] = self.table[0, fields.index("x") :].ctypes.data
-        self.job[JOB.y] = self.table[-1, fields.index("y") :].ctypes.data
+        return base + shared.bytes, stride
+
+    def _describe_job(self, workspaces: int, stride: int) -> np.ndarray:
+        """The numbers that the crew reads."""
+        job, fields = np.zeros(JOB.size, np.int64), calls.Frame._fields
+        job[JOB.workers] = self.threads
+        job[JOB.steps], job[JOB.row] = self.table.ctypes.data, self.table.strides[0]
+        job[JOB.stages], job[JOB.stage_count] = self.stages.ctypes.data, len(self.stages)
+        job[JOB.progress] = self.progress.ctypes.data
+        job[JOB.workspace], job[JOB.workspace_size] = workspaces, stride
+        job[JOB.x] = self.table[0, fields.index("x") :].ctypes.data
+        job[JOB.y] = self.table[-1, fields.index("y") :].ctypes.data
+        return job
 
     def run(self, x: np.ndarray, y: np.ndarray) -> None:
         """Compute y (N, ...) from x (N, ...), both contiguous float32, N at most the program's batch."""
@@ -195,8 +206,8 @@ def _frame(native: Native, window: int, sums: int) -> calls.Frame:
         value_count=stream.values.size,
         entries=stream.entries.ctypes.data,
         entry_count=stream.entries.size,
-        rows=stream.rows.ctypes.data,
-        row_count=len(stream.rows),
+        pointers=stream.pointers.ctypes.data,
+        pointer_count=len(stream.pointers),
         spans=stream.spans.ctypes.data,
         bias=stream.bias.ctypes.data,
         bias_size=len(stream.bias),

@@ -30,8 +30,6 @@ class Step:
         The layer it comes from.
     form : str
         How a layer with weights runs (see `compile`), else "".
-    source : str
-        The step whose output it reads.
     input_shape, shape : tuple
         Of x and y, without the sample axis.
     native : Native, optional
@@ -41,14 +39,13 @@ class Step:
     folded : names
         The layers behind it that are folded into it.
     kept : int
-        Multiply-adds with kept weights, for one sample.
+        Multiply-adds for one sample with the weights of its form: the kept ones, in a dense form all.
     measured : dict form -> seconds
         What each candidate took for a batch when the plan chose.
     """
 
     name: str
     form: str
-    source: str
     input_shape: tuple[int, ...]
     shape: tuple[int, ...]
     native: Native | None = None

@@ -18,22 +18,24 @@ NOTHING = np.zeros(0, np.float32)
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """Packed weights: block row o of chunk c has the entries from rows[c blocks + o] on.
+    """Packed weights: block row o of chunk c has the entries from pointers[c blocks + o] on.
 
     Attributes
     ----------
     entries : int32, (entries, 1 + M)
         An offset into the window and the bits of M float32 weights; uint16, (entries,), offsets alone, for one sample.
-    rows : int64, (chunks blocks + 1,)
+    pointers : int64, (chunks blocks + 1,)
     spans : int64, (blocks, 2)
         The first and the last chunk in which a block row has entries; (0, 0) where it has none.
     bias : float32, (blocks M,)
     values : float32
         The weights for one sample, which are loaded many at a time.
+
+    A layer that only scales has its factors in `values`, what it adds in `bias`, and nothing else.
     """
 
     entries: np.ndarray
-    rows: np.ndarray
+    pointers: np.ndarray
     spans: np.ndarray
     bias: np.ndarray
     values: np.ndarray
@@ -44,10 +46,10 @@ class Stream:
         return self.values.size or self.entries.size - len(self.entries)
 
 
-def is_blocked(mask: np.ndarray, rows: int) -> bool:
-    """Whether each run of `rows` outputs shares its columns: the last run may be shorter."""
+def is_blocked(mask: np.ndarray, block: int) -> bool:
+    """Whether each `block` outputs in a row share their columns: the last ones may be fewer."""
     matrix = mask.reshape(len(mask), -1)
-    starts = np.arange(0, len(mask), rows)
+    starts = np.arange(0, len(mask), block)
     return bool(np.array_equal(np.logical_and.reduceat(matrix, starts), np.logical_or.reduceat(matrix, starts)))
 
 
@@ -55,26 +57,25 @@ def _pack(
     weight: np.ndarray,
     mask: np.ndarray,
     bias: np.ndarray,
-    rows: int,
+    block: int,
     chunks: int,
     chunk_of: np.ndarray,
     offset_of: np.ndarray,
 ) -> Stream:
     """Stream of a matrix (outputs, columns); `chunk_of` and `offset_of` say where each block's columns lie."""
-    blocks = -(-len(weight) // rows)
-    room = ((0, blocks * rows - len(weight)), (0, 0))
-    values = np.pad(weight * mask, room).astype(np.float32).reshape(blocks, rows, -1)
-    block, column = np.nonzero(np.pad(mask, room).reshape(blocks, rows, -1).any(axis=1))
-    order = np.lexsort((offset_of[block, column], block, chunk_of[block, column]))
-    block, column = block[order], column[order]
-    chunk = chunk_of[block, column]
-    counts = np.bincount(chunk * blocks + block, minlength=chunks * blocks)
-    entries = np.column_stack([offset_of[block, column], values[block, :, column].view(np.int32)])
+    blocks = -(-len(weight) // block)
+    room = ((0, blocks * block - len(weight)), (0, 0))
+    values = np.pad(weight * mask, room).astype(np.float32).reshape(blocks, block, -1)
+    row, column = np.nonzero(np.pad(mask, room).reshape(blocks, block, -1).any(axis=1))
+    order = np.lexsort((offset_of[row, column], row, chunk_of[row, column]))
+    row, column = row[order], column[order]
+    counts = np.bincount(chunk_of[row, column] * blocks + row, minlength=chunks * blocks)
+    entries = np.column_stack([offset_of[row, column], values[row, :, column].view(np.int32)])
     return Stream(
         np.ascontiguousarray(entries, np.int32),
         np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         _spans(counts.reshape(chunks, blocks) > 0),
-        np.pad(bias, (0, blocks * rows - len(bias))).astype(np.float32),
+        np.pad(bias, (0, blocks * block - len(bias))).astype(np.float32),
         NOTHING,
     )
 
@@ -95,10 +96,10 @@ def pack_convolution(weight: np.ndarray, mask: np.ndarray, bias: np.ndarray, g: 
     c' length + i d strip + j d.
     """
     outputs, inputs, kernel_h, kernel_w = weight.shape
-    sizes, rows, blocks = tiling.sizes, tiling.target.height, tiling.target.blocks
+    sizes, block, blocks = tiling.sizes, tiling.target.block, tiling.target.blocks
     across, below = column_taps(g), row_taps(g)
     c, i, j = np.indices((inputs, kernel_h, kernel_w)).reshape(3, -1)
-    group = np.arange(blocks) * rows // (outputs // g.groups)
+    group = np.arange(blocks) * block // (outputs // g.groups)
     channel = group[:, None] * inputs + c
     if sizes.strip:
         place = i * g.dilation[0] * sizes.strip + j * g.dilation[1]
@@ -108,23 +109,28 @@ def pack_convolution(weight: np.ndarray, mask: np.ndarray, bias: np.ndarray, g: 
     offset = channel % sizes.chunk * sizes.length + place
     flat = (outputs, -1)
     return _pack(
-        weight.reshape(flat), mask.reshape(flat), bias, rows, tiling.target.chunks, channel // sizes.chunk, offset
+        weight.reshape(flat), mask.reshape(flat), bias, block, tiling.target.chunks, channel // sizes.chunk, offset
     )
 
 
+def _alike(rows: int, column: np.ndarray) -> np.ndarray:
+    """The same numbers for each of so many rows, which take no memory."""
+    return np.broadcast_to(column, (rows, len(column)))
+
+
 def pack_product(weight: np.ndarray, mask: np.ndarray, bias: np.ndarray, tiling: Tiling) -> Stream:
-    """Stream of a fully connected layer's weights (O, I) for batches: input i lies `rows` lines behind input i - 1."""
-    sizes, rows = tiling.sizes, tiling.target.height
-    column = np.broadcast_to(np.arange(sizes.inputs), (tiling.target.blocks, sizes.inputs))
-    offset = column % sizes.chunk * sizes.rows * LINE
-    return _pack(weight, mask, bias, rows, tiling.target.chunks, column // sizes.chunk, offset)
+    """Stream of a fully connected layer's weights (O, I) for batches: input i lies `lines` behind input i - 1."""
+    sizes, (_, block, _, blocks, chunks, *_) = tiling.sizes, tiling.target
+    column = np.arange(sizes.inputs)
+    offset = column % sizes.chunk * sizes.lines * LINE
+    return _pack(weight, mask, bias, block, chunks, _alike(blocks, column // sizes.chunk), _alike(blocks, offset))
 
 
 def pack_single(weight: np.ndarray, mask: np.ndarray, bias: np.ndarray) -> Stream:
     """Stream of a fully connected layer's weights (O, I) for one sample: an offset is an input's place in its chunk."""
-    column = np.broadcast_to(np.arange(weight.shape[1]), weight.shape)
-    chunks = -(-weight.shape[1] // SHORT)
-    stream = _pack(weight, mask, bias, 1, chunks, column // SHORT, column % SHORT)
+    (outputs, inputs), column = weight.shape, np.arange(weight.shape[1])
+    places = _alike(outputs, column // SHORT), _alike(outputs, column % SHORT)
+    stream = _pack(weight, mask, bias, 1, -(-inputs // SHORT), *places)
     offsets, values = np.pad(stream.entries, ((0, LINE), (0, 0))).T
     return replace(stream, entries=offsets.astype(np.uint16), values=values.copy().view(np.float32))
 

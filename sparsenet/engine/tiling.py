@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
-from ..kernels.blocks import fits
+from ..kernels.blocks import fits_registers, has_room
 from ..kernels.conv import output_size
 from ..kernels.simd import LANES, LINE, REGISTERS, WIDEST
-from ..kernels.sparse import SMALL, Convolution, Product, Target
+from ..kernels.sparse import Convolution, Product, Target
 
 WINDOW = 28 * 1024  # bytes of a window that stays in the first-level cache (of 32 to 64 KB)
-LARGEST = 8  # times WINDOW: larger windows are not tried
+LARGEST = 8  # times WINDOW: larger windows are not tried, unless one channel alone needs one
 FETCH = 4  # a line from the second-level cache
 BOTH = 0.15  # of what fetching and multiplying cost, the smaller one comes on top of the larger by so much
 ENTRY = 1  # what an entry of the stream costs beside its multiply-adds or its loads
@@ -35,7 +35,7 @@ class Tile(NamedTuple):
     tall: bool = False
 
     @property
-    def height(self) -> int:
+    def block(self) -> int:
         """Output channels."""
         return LINE if self.tall else self.outputs
 
@@ -47,7 +47,7 @@ class Tile(NamedTuple):
     @property
     def fits(self) -> bool:
         """Whether the registers hold it."""
-        return fits(*self)
+        return fits_registers(*self)
 
 
 class Tiling(NamedTuple):
@@ -122,38 +122,32 @@ def row_taps(g: Geometry) -> Taps:
     return phases(g.kernel[0], g.stride[0], g.dilation[0])
 
 
-def tile_convolution(g: Geometry, height: int, *, density: float = 1.0, relu: bool = False) -> Tiling:
-    """The cheapest tiling with tiles of M = `height` outputs for weights of which the fraction `density` is kept.
+def tile_convolution(g: Geometry, block: int, *, density: float = 1.0, relu: bool = False) -> Tiling:
+    """The cheapest tiling with tiles of M = `block` outputs for weights of which the fraction `density` is kept.
 
     With M = LINE the tiles are tall.
     """
-    if height == LINE:
+    if block == LINE:
         ways = _tall_tilings(g, density, relu)
     elif g.pointwise:
-        ways = [*_line_tilings(g, height, density, relu), *_flat_tilings(g, height, density, relu)]
+        ways = [*_line_tilings(g, block, density, relu), *_flat_tilings(g, block, density, relu)]
     else:
-        ways = _line_tilings(g, height, density, relu)
+        ways = _line_tilings(g, block, density, relu)
     return min(ways, key=lambda way: way.cost)
 
 
 def pooled(tiling: Tiling) -> Tiling | None:
     """The same tiling with maxima of 2 x 2 squares as its output; None where a square would reach over two tiles."""
-    tile, target, sizes = tiling.tile, tiling.target, tiling.sizes
-    even = (
-        sizes.out_height,
-        sizes.out_width,
-        sizes.tall,
-        sizes.rows,
-        sizes.cover,
-        target.step * (tile.across - 1),
-    )
-    fits = sizes.tall <= sizes.out_height and sizes.cover <= sizes.out_width and target.outputs % tile.height == 0
-    if tile.tall or sizes.flat or not fits or any(number % 2 for number in even):
+    tile, target, g = tiling.tile, tiling.target, tiling.sizes
+    inside = g.area_rows <= g.out_height and g.area_columns <= g.out_width
+    lengths = [g.out_height, g.out_width, g.area_rows, g.tile_rows, g.area_columns]
+    lengths += [target.step] if tile.across > 1 else []
+    if tile.tall or g.flat or not inside or target.outputs % tile.block or any(n % 2 for n in lengths):
         return None
     return tiling._replace(target=target._replace(plane=target.plane // 4, pitch=target.pitch // 2, pool=1))
 
 
-def _line_tilings(g: Geometry, outputs: int, density: float, relu: bool) -> Iterator[Tiling]:
+def _line_tilings(g: Geometry, block: int, density: float, relu: bool) -> Iterator[Tiling]:
     """Each row of a tile lies in a line of its own, for each phase or shift of the columns."""
     out_h, out_w = g.output
     columns, rows = column_taps(g), row_taps(g)
@@ -161,52 +155,53 @@ def _line_tilings(g: Geometry, outputs: int, density: float, relu: bool) -> Iter
         step = min(LANES, (LINE - columns.reach - LANES) // max(1, across - 1))
         if across > 1 and step < 1:
             return
-        cover = LANES + (across - 1) * step
-        for tile, tall in _stacks(outputs, across, out_h):
-            depth = tall + rows.reach
+        covered = LANES + (across - 1) * step
+        for tile, area_rows in _stacks(block, across, out_h):
+            depth = area_rows + rows.reach
             sizes = _sizes(
                 g,
                 tile,
-                tall=tall,
+                area_rows=area_rows,
+                area_columns=covered,
+                tile_columns=covered,
                 depth=depth,
                 columns=columns.count,
                 column_step=columns.step,
                 phases=rows.count,
                 length=columns.count * rows.count * depth * LINE,
-                wide=cover,
-                cover=cover,
             )
             yield from _in_chunks(g, tile, _target(g, tile, out_w, step, relu), sizes, density)
 
 
-def _flat_tilings(g: Geometry, outputs: int, density: float, relu: bool) -> Iterator[Tiling]:
+def _flat_tilings(g: Geometry, block: int, density: float, relu: bool) -> Iterator[Tiling]:
     """Lines are positions of the image, wherever its rows end."""
     positions = g.shape[1] * g.shape[2]
-    for tile, tall in _stacks(outputs, LINE // LANES, -(-positions // LINE)):
-        area = tall * LINE
-        sizes = _sizes(g, tile, tall=tall, depth=tall, length=area, wide=area, cover=area)
-        sizes = sizes._replace(out_height=tall, out_width=positions, tiles_y=1, flat=1)
-        sizes = sizes._replace(tiles_x=-(-positions // sizes.cover))
+    for tile, lines in _stacks(block, LINE // LANES, -(-positions // LINE)):
+        length = lines * LINE
+        sizes = _sizes(
+            g, tile, area_rows=lines, area_columns=length, tile_columns=length, depth=lines, length=length, flat=1
+        )
+        sizes = sizes._replace(out_height=lines, out_width=positions, areas_y=1, areas_x=-(-positions // length))
         yield from _in_chunks(g, tile, _target(g, tile, LINE, LANES, relu), sizes, density)
 
 
 def _tall_tilings(g: Geometry, density: float, relu: bool) -> Iterator[Tiling]:
     """Rows of the image in a strip, with zeros between them; for a column stride of 1."""
     (out_h, out_w), strip, (below, _) = g.output, g.shape[2] + g.padding[1], g.reach
-    for tall, across in product(_equal_parts(out_h), range(1, REGISTERS)):
+    for area_rows, across in product(_equal_parts(out_h), range(1, REGISTERS)):
         tile = Tile(1, 1, across, tall=True)
         if not tile.fits or across > out_w:
             continue
-        depth = (tall - 1) * g.stride[0] + below + 1
+        depth = (area_rows - 1) * g.stride[0] + below + 1
         sizes = _sizes(
             g,
             tile,
-            tall=tall,
+            area_rows=area_rows,
+            area_columns=out_w,
+            tile_columns=across,
             depth=depth,
             line=g.stride[0] * strip,
             length=-(-(g.padding[1] + depth * strip) // LINE) * LINE,
-            wide=across,
-            cover=out_w,
             strip=strip,
         )
         yield from _in_chunks(g, tile, _target(g, tile, out_w, 1, relu), sizes, density)
@@ -217,25 +212,22 @@ def _equal_parts(length: int) -> list[int]:
     return sorted({-(-length // pieces) for pieces in range(1, length + 1)})
 
 
-def _stacks(outputs: int, across: int, length: int) -> Iterator[tuple[Tile, int]]:
-    """(tile, rows of a window) for a column of `length` rows: in equal windows, each of a few tiles."""
-    for height in HEIGHTS:
-        tile = Tile(outputs, height, across)
-        if not tile.fits or (height > length and height > 1):
-            continue
-        for tall in _equal_parts(length):
-            if height <= tall <= 4 * height:
-                yield tile, tall
+def _stacks(block: int, across: int, length: int) -> Iterator[tuple[Tile, int]]:
+    """(tile, rows of an area) for an image of `length` rows: in equal areas, each of a few tiles."""
+    for rows in HEIGHTS:
+        tile = Tile(block, rows, across)
+        if tile.fits and rows <= max(1, length):
+            yield from ((tile, area_rows) for area_rows in _equal_parts(length) if rows <= area_rows <= 4 * rows)
 
 
 def _target(g: Geometry, tile: Tile, pitch: int, step: int, relu: bool) -> Target:
     out_h, out_w = g.output
-    blocks, size = -(-g.outputs // tile.height), tile.vectors * LANES
-    return Target(g.outputs, tile.height, size, blocks, 0, out_h * out_w, pitch, step, int(relu), 0)
+    blocks, size = -(-g.outputs // tile.block), tile.vectors * LANES
+    return Target(g.outputs, tile.block, size, blocks, 0, out_h * out_w, pitch, step, int(relu), 0)
 
 
-def _sizes(g: Geometry, tile: Tile, *, tall: int, cover: int, **others: int) -> Convolution:
-    """Numbers that the kernel reads; `chunk` is set by `_in_chunks`."""
+def _sizes(g: Geometry, tile: Tile, *, area_rows: int, area_columns: int, **others: int) -> Convolution:
+    """Numbers that the kernel reads; `chunk` and `group` are set by `_in_chunks`."""
     (channels, height, width), (out_h, out_w) = g.shape, g.output
     numbers = {
         "channels": channels,
@@ -254,11 +246,11 @@ def _sizes(g: Geometry, tile: Tile, *, tall: int, cover: int, **others: int) -> 
         "phases": 1,
         "line": LINE,
         "chunk": 0,
-        "rows": tile.rows,
-        "cover": cover,
-        "tall": tall,
-        "tiles_y": -(-out_h // tall),
-        "tiles_x": -(-out_w // cover),
+        "tile_rows": tile.rows,
+        "area_rows": area_rows,
+        "area_columns": area_columns,
+        "areas_y": -(-out_h // area_rows),
+        "areas_x": -(-out_w // area_columns),
         "splits": 1,
         "group": 0,
         "flat": 0,
@@ -269,17 +261,18 @@ def _sizes(g: Geometry, tile: Tile, *, tall: int, cover: int, **others: int) -> 
 
 def _in_chunks(g: Geometry, tile: Tile, target: Target, sizes: Convolution, density: float) -> Iterator[Tiling]:
     """The same with windows that the first-level cache holds, and with a few larger ones."""
-    entries = density * g.shape[0] // g.groups * g.kernel[0] * g.kernel[1]
-    tiles = target.blocks * -(-sizes.tall // sizes.rows) * -(-sizes.cover // sizes.wide)
-    for chunks in _numbers_of_chunks(g.shape[0], sizes.length * 4):
-        chunk = -(-g.shape[0] // chunks)
-        lines = min(g.shape[0] // g.groups * sizes.length / LINE, entries * tile.rows)
+    channels, inputs = g.shape[0], g.shape[0] // g.groups  # all of them, and those that an output reads
+    entries = density * inputs * g.kernel[0] * g.kernel[1]
+    areas = sizes.areas_y * sizes.areas_x
+    tiles = -(-sizes.area_rows // sizes.tile_rows) * -(-sizes.area_columns // sizes.tile_columns)
+    for chunks in _numbers_of_chunks(channels, sizes.length * 4):
+        chunk = -(-channels // chunks)
+        lines = min(inputs * sizes.length / LINE, entries * tile.rows)
         row = _cost_of_row(tile, entries, -(-chunks // g.groups), lines * _missed(chunk * sizes.length * 4))
-        cost = sizes.tiles_y * sizes.tiles_x * (tiles * row + g.shape[0] * sizes.length // LINE * PACKED)
-        stream = max(1, round(entries / chunks * (1 + tile.height) * 4))  # bytes of a block row in a chunk
-        yield Tiling(
-            cost, tile, target._replace(chunks=chunks), sizes._replace(chunk=chunk, group=max(1, STREAM // stream))
-        )
+        cost = areas * (tiles * target.blocks * row + channels * sizes.length // LINE * PACKED)
+        stream = entries / chunks * (1 + tile.block) * 4  # bytes of a block row in a chunk
+        group = int(max(1, min(target.blocks, STREAM / max(1, stream))))
+        yield Tiling(cost, tile, target._replace(chunks=chunks), sizes._replace(chunk=chunk, group=group))
 
 
 def _numbers_of_chunks(inputs: int, size: int) -> set[int]:
@@ -296,37 +289,27 @@ def _missed(window: int) -> float:
 def _cost_of_row(tile: Tile, entries: float, chunks: int, fetched: float) -> float:
     """What a block row of one tile costs: its entries, lines to fetch for them, its sums between chunks, its output."""
     loads = tile.rows * tile.across + 1 + (LINE // WIDEST if tile.tall else tile.outputs)
-    multiply = entries * (max(tile.vectors, loads, 2 if tile.vectors <= SMALL else BUSY) + ENTRY)
+    multiply = entries * (max(tile.vectors, loads, 2 if has_room(*tile) else BUSY) + ENTRY)
     fetch = FETCH * fetched
     return max(multiply, fetch) + BOTH * min(multiply, fetch) + chunks * (SPILL * tile.vectors + ROW)
 
 
 def tile_product(
-    inputs: int, outputs: int, samples: int, rows: int, *, density: float = 1.0, relu: bool = False
+    inputs: int, outputs: int, samples: int, block: int, *, density: float = 1.0, relu: bool = False
 ) -> Tiling:
-    """The cheapest tiling of a fully connected layer for batches of `samples`, with tiles of M = `rows` outputs."""
-    blocks, ways = -(-outputs // rows), []
-    for height, across in product(HEIGHTS, range(1, LINE // LANES + 1)):
-        tile, lanes = Tile(rows, height, across), across * LANES
-        if not tile.fits or (height > -(-samples // lanes) and height > 1):
+    """The cheapest tiling of a fully connected layer for batches of `samples`, with tiles of M = `block` outputs."""
+    blocks, ways = -(-outputs // block), []
+    for lines, across in product(HEIGHTS, range(1, LINE // LANES + 1)):
+        tile, lanes = Tile(block, lines, across), across * LANES
+        if not tile.fits or lines > -(-samples // lanes):
             continue
-        for chunks in _numbers_of_chunks(inputs, height * LINE * 4):
+        plane = lines * lanes
+        for chunks in _numbers_of_chunks(inputs, lines * LINE * 4):
             chunk = -(-inputs // chunks // LANES) * LANES  # whole squares of numbers to transpose
-            fetched = density * inputs * height * _missed(chunk * height * LINE * 4)
+            fetched = density * inputs * lines * _missed(chunk * lines * LINE * 4)
             row = _cost_of_row(tile, density * inputs, chunks, fetched)
-            cost = -(-samples // (height * lanes)) * (blocks * row + inputs * height * PACKED)
-            target = Target(
-                blocks * rows,
-                rows,
-                rows * height * lanes,
-                blocks,
-                -(-inputs // chunk),
-                height * lanes,
-                lanes,
-                LANES,
-                int(relu),
-                0,
-            )
-            sizes = Product(inputs, outputs, chunk, height, lanes, int(relu))
-            ways.append(Tiling(cost, tile, target, sizes))
+            cost = -(-samples // plane) * (blocks * row + inputs * lines * PACKED)
+            chunks = -(-inputs // chunk)
+            target = Target(blocks * block, block, block * plane, blocks, chunks, plane, lanes, LANES, int(relu), 0)
+            ways.append(Tiling(cost, tile, target, Product(inputs, outputs, chunk, lines, lanes, int(relu))))
     return min(ways, key=lambda way: way.cost)

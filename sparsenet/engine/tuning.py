@@ -35,21 +35,21 @@ def candidates(
     if form in python:
         return {form: lambda: python[form](layer, frozen, relu)}
 
-    def native(mask, rows):
+    def native(mask, block):
         if isinstance(layer, Conv2d):
-            return partial(native_convolution, layer, frozen, mask, relu, input_shape, rows)
+            return partial(native_convolution, layer, frozen, mask, relu, input_shape, block)
         if batch == 1:
             return lambda: native_single(frozen, mask, relu)
-        return lambda: native_product(frozen, mask, relu, batch, rows, threads)
+        return lambda: native_product(frozen, mask, relu, batch, block, threads)
 
     pattern, found = frozen.pattern, {}
     if form in ("auto", "csr") and (form == "csr" or not pattern.all()):
         found["csr"] = native(pattern, 1)
     if form == "auto" and not pattern.all() and (isinstance(layer, Conv2d) or batch > 1):
-        found |= {f"bsr {rows}x1": native(pattern, rows) for rows in _blocks(layer) if is_blocked(pattern, rows)}
+        found |= {f"bsr {block}x1": native(pattern, block) for block in _blocks(layer) if is_blocked(pattern, block)}
     limit = DENSE_BELOW if isinstance(layer, Conv2d) or batch > 1 else DENSE_BELOW_SINGLE
     if form == "dense" or (form == "auto" and frozen.sparsity < limit):
-        found["dense"] = native(frozen.full, _dense_rows(layer, input_shape, -(-batch // threads)))
+        found["dense"] = native(frozen.full, _dense_block(layer, input_shape, -(-batch // threads)))
         found["blas"] = lambda: run_blas(layer, frozen, relu)
     return found
 
@@ -59,17 +59,18 @@ def _blocks(layer: Layer) -> tuple[int, ...]:
     if not isinstance(layer, Conv2d):
         return BLOCKS[1:]
     outputs = layer.out_channels // layer.groups
+    # a tall tile's positions lie beside each other in the window, before whose rows is one line of zeros
     tall = layer.stride[1] == 1 and layer.padding[1] <= LINE <= outputs
     return tuple(n for n in BLOCKS if (n < LINE or tall) and (layer.groups == 1 or outputs % n == 0))
 
 
-def _dense_rows(layer: Layer, input_shape: tuple, batch: int) -> int:
+def _dense_block(layer: Layer, input_shape: tuple, batch: int) -> int:
     """M of the dense form's tiles: the cheapest for this layer."""
     if isinstance(layer, Conv2d):
         g = geometry_of(layer, input_shape)
-        return min(_blocks(layer) or (1,), key=lambda rows: tile_convolution(g, rows).cost)
+        return min(_blocks(layer) or (1,), key=lambda block: tile_convolution(g, block).cost)
     sizes = layer.in_features, layer.out_features, batch
-    return min(_blocks(layer), key=lambda rows: tile_product(*sizes, rows).cost)
+    return min(_blocks(layer), key=lambda block: tile_product(*sizes, block).cost)
 
 
 def choose(
@@ -120,7 +121,7 @@ def runnable(candidate: Candidate, batch: int, threads: int) -> Run:
 
 
 @cache
-def measure_peak(seconds: float = 0.05) -> float:
+def measure_peak() -> float:
     """Multiply-adds a second of one core of this machine in float32, measured.
 
     A dense convolution so small that all it reads again and again stays in the first-level cache.
@@ -130,7 +131,7 @@ def measure_peak(seconds: float = 0.05) -> float:
     run = runnable(native_convolution(layer, frozen, frozen.full, False, shape, LINE), 1, 1)
     x, y = np.ones((1, *shape), np.float32), np.empty((1, LINE, *shape[1:]), np.float32)
     run(x, y)
-    best, deadline = float("inf"), time.perf_counter() + seconds
+    best, deadline = float("inf"), time.perf_counter() + 0.05
     while time.perf_counter() < deadline:
         start = time.perf_counter()
         run(x, y)

@@ -14,7 +14,7 @@ compiled once and cached by its signature.
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import models, register_model
+from numba.extending import models, overload, register_model
 
 from .simd import (
     F32,
@@ -26,7 +26,6 @@ from .simd import (
     LITTLE_ENDIAN,
     REGISTERS,
     VECTOR,
-    VECTOR_REGISTER,
     WIDEST,
     address,
     broadcast,
@@ -54,12 +53,32 @@ def tall_tile(positions: int) -> tuple:
     return (((0.0,) * positions,),)
 
 
-def fits(outputs: int, rows: int, across: int, tall: bool) -> bool:
+def registers_of(outputs: int, rows: int, across: int, tall: bool) -> int:
+    """Registers that the sums of a tile take."""
+    return outputs * rows * across * (LINE // WIDEST if tall else 1)
+
+
+def fits_registers(outputs: int, rows: int, across: int, tall: bool) -> bool:
     """Whether a tile, what is held beside it and an operand in passing fit the registers."""
-    if tall:
-        parts = LINE // WIDEST
-        return across * parts + parts < REGISTERS
-    return outputs * rows * across + min(outputs, rows * across) < REGISTERS
+    held = LINE // WIDEST if tall else min(outputs, rows * across)
+    return registers_of(outputs, rows, across, tall) + held < REGISTERS
+
+
+def has_room(outputs: int, rows: int, across: int, tall: bool) -> bool:
+    """Whether the registers hold four sums for each of the tile's."""
+    return 4 * registers_of(outputs, rows, across, tall) <= REGISTERS - 4
+
+
+def is_small(tile):
+    """Whether a tile has room for four sums: decided when a kernel is compiled for it."""
+    return has_room(*_shape(tile)[:3], _is_tall(tile))
+
+
+@overload(is_small, inline="always")
+def _(tile):
+    block = _block_of(tile)
+    answer = has_room(block.outputs, block.rows, block.across, isinstance(block, Tall))
+    return lambda tile: answer
 
 
 def _is_tall(tile):
@@ -122,8 +141,8 @@ def _fill(builder, block, vectors):
     return result
 
 
-def _vectors(builder, block, value):
-    """The vectors of a block."""
+def vectors_of(builder, block, value):
+    """The vectors of a block, in code that is being compiled."""
     return [builder.extract_value(value, v) for v in range(block.size)]
 
 
@@ -207,7 +226,7 @@ def keep(typing_context, tile, block, array, start):
         check(context, builder, signature.args[2], args[2], args[3], block.size * block.vector.count)
         first = data_of(context, builder, signature.args[2], args[2], args[3])
         first = builder.bitcast(first, block.vector.as_pointer())
-        for v, vector in enumerate(_vectors(builder, block, args[1])):
+        for v, vector in enumerate(vectors_of(builder, block, args[1])):
             store_at(builder, vector, builder.gep(first, [ir.Constant(I64, v)]))
         return context.get_dummy_value()
 
@@ -230,7 +249,7 @@ def store(typing_context, tile, block, array, start, plane, pitch, step):
             check(context, builder, signature.args[2], args[2], place, count)
             return data_of(context, builder, signature.args[2], args[2], place)
 
-        store_vectors(builder, block, _vectors(builder, block, args[1]), pointer_to, *args[3:])
+        store_vectors(builder, block, vectors_of(builder, block, args[1]), pointer_to, *args[3:])
         return context.get_dummy_value()
 
     index = types.intp
@@ -310,7 +329,7 @@ def fma(typing_context, tile, block, entries, k, window, base, step):
             size = block.across if isinstance(block, Tall) else (block.rows - 1) * LINE + LANES
             check(context, builder, signature.args[4], args[4], start, size)
         columns = [address(context, builder, signature.args[4], args[4], start) for start in starts]
-        sums = add_products(builder, block, _vectors(builder, block, args[1]), weights, columns)
+        sums = add_products(builder, block, vectors_of(builder, block, args[1]), weights, columns)
         return _fill(builder, block, sums)
 
     index = types.intp
@@ -358,7 +377,7 @@ def _add_tall(builder, block, sums, weights, columns):
         number = broadcast(builder, load_at(builder, builder.gep(numbers, [ir.Constant(I64, a)])), LINE)
         sums[a] = multiply_add(builder, held, number, sums[a])
         if WIDEST == LINE:
-            sums[a] = in_order(builder, sums[a], VECTOR_REGISTER)
+            sums[a] = in_order(builder, sums[a], "v")  # a vector register, in AVX-512's words
     return sums
 
 
@@ -370,7 +389,7 @@ def add(block, other):
 @compiled(add)
 def add(typing_context, block, other):
     def emit(context, builder, signature, args):
-        pairs = zip(*(_vectors(builder, block, value) for value in args), strict=True)
+        pairs = zip(*(vectors_of(builder, block, value) for value in args), strict=True)
         return _fill(builder, block, [builder.fadd(*pair) for pair in pairs])
 
     return block(block, block), emit
@@ -385,7 +404,7 @@ def relu(block):
 def relu(typing_context, block):
     def emit(context, builder, signature, args):
         zero, results = ir.Constant(block.vector, None), []
-        for vector in _vectors(builder, block, args[0]):
+        for vector in vectors_of(builder, block, args[0]):
             negative = builder.fcmp_ordered("<", vector, zero)
             results.append(builder.select(negative, zero, vector))
         return _fill(builder, block, results)

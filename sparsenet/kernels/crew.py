@@ -23,10 +23,11 @@ from .jit import kernel
 from .memory import call, exchange, fetch_add, give_way, integers, pause, peek
 
 PATIENCE = 20_000  # looks at the door before a thread of the crew goes to sleep: about half a millisecond
-LINE = 8  # int64 numbers in a cache line: what threads write to in turn lies in lines of its own
+NAP = 10.0  # seconds after which a sleeping thread looks itself: an interrupt may have swallowed its waking
+SPACING = 8  # int64 numbers in a cache line: what threads write to in turn lies in lines of its own
 
 # Places in a crew's state. OPEN holds the number of the job that may be entered, or 0.
-OPEN, INSIDE, ADDRESS, SERIAL, SLEEPING = 0, LINE, 2 * LINE, 2 * LINE + 1, 3 * LINE
+OPEN, INSIDE, ADDRESS, SERIAL, SLEEPING = 0, SPACING, 2 * SPACING, 2 * SPACING + 1, 3 * SPACING
 
 
 class Job(NamedTuple):
@@ -67,17 +68,17 @@ def work(job, worker, yield_address):
     """Do tasks of a job until all of its stages are done."""
     workers = job[JOB.workers]
     stages = integers(job[JOB.stages], job[JOB.stage_count] * STAGE.size)
-    progress = integers(job[JOB.progress], job[JOB.stage_count] * (1 + workers) * LINE)
+    progress = integers(job[JOB.progress], job[JOB.stage_count] * (1 + workers) * SPACING)
     workspace = job[JOB.workspace] + worker * job[JOB.workspace_size]
     samples = job[JOB.samples]
     for s in range(job[JOB.stage_count]):
         stage = stages[s * STAGE.size : (s + 1) * STAGE.size]
         group, parts = stage[STAGE.group], stage[STAGE.parts]
-        tasks, done = -(-samples // group) * parts, s * (1 + workers) * LINE
+        tasks, done = -(-samples // group) * parts, s * (1 + workers) * SPACING
         for turn in range(workers):
             owner = (worker + turn) % workers
             begin, end = owner * tasks // workers, (owner + 1) * tasks // workers
-            claimed = done + (1 + owner) * LINE
+            claimed = done + (1 + owner) * SPACING
             task = begin + fetch_add(progress, claimed, 1)
             while task < end:
                 first, part = task // parts * group, task % parts
@@ -101,7 +102,7 @@ def _set_up(job, x, y, samples):
     integers(job[JOB.x], 1)[0] = x.ctypes.data
     integers(job[JOB.y], 1)[0] = y.ctypes.data
     job[JOB.samples] = samples
-    integers(job[JOB.progress], job[JOB.stage_count] * (1 + job[JOB.workers]) * LINE)[:] = 0
+    integers(job[JOB.progress], job[JOB.stage_count] * (1 + job[JOB.workers]) * SPACING)[:] = 0
 
 
 @kernel
@@ -120,7 +121,7 @@ def open_job(state, job, x, y, samples, workers):
     exchange(state, OPEN, state[SERIAL])
     sleepers = 0
     for worker in range(1, workers):
-        sleepers += peek(state, SLEEPING + worker * LINE)
+        sleepers += peek(state, SLEEPING + worker * SPACING)
     return sleepers
 
 
@@ -141,6 +142,7 @@ def work_and_close(state, job, yield_address):
 def serve(state, worker, patience, yield_address):
     """Do jobs as they come, as thread number `worker` of a crew; return when none came for a while, marked asleep."""
     looks = known = 0
+    exchange(state, SLEEPING + worker * SPACING, 0)
     while True:
         serial = peek(state, OPEN)
         if serial and serial != known:
@@ -153,10 +155,10 @@ def serve(state, worker, patience, yield_address):
         pause()
         looks += 1
         if looks > patience:
-            exchange(state, SLEEPING + worker * LINE, 1)
+            exchange(state, SLEEPING + worker * SPACING, 1)
             if not peek(state, OPEN):
                 return
-            if exchange(state, SLEEPING + worker * LINE, 0) == 0:
+            if exchange(state, SLEEPING + worker * SPACING, 0) == 0:
                 return  # somebody is about to wake us: be asleep
             looks = 0
 
@@ -164,7 +166,7 @@ def serve(state, worker, patience, yield_address):
 @kernel
 def claim_sleeper(state, worker):
     """Whether this thread sleeps, in which case it is now the caller's duty to wake it."""
-    return exchange(state, SLEEPING + worker * LINE, 0)
+    return exchange(state, SLEEPING + worker * SPACING, 0)
 
 
 @cache
@@ -183,7 +185,7 @@ class Crew:
 
     def __init__(self, workers: int):
         self.workers = workers
-        self.state = np.zeros(SLEEPING + (workers + 1) * LINE, np.int64)
+        self.state = np.zeros(SLEEPING + (workers + 1) * SPACING, np.int64)
         self.free = threading.Lock()
         self._doors = [threading.Semaphore(0) for _ in range(workers)]
         for worker in range(1, workers):
@@ -193,17 +195,18 @@ class Crew:
         address = yield_address()
         while True:
             serve(self.state, worker, PATIENCE, address)
-            self._doors[worker].acquire()
+            self._doors[worker].acquire(timeout=NAP)
 
     def run(self, job: np.ndarray, x: np.ndarray, y: np.ndarray, samples: int) -> None:
         """Do a job together; the caller holds `free`."""
+        address = yield_address()
         try:
             if open_job(self.state, job, x, y, samples, self.workers):
                 for worker in range(1, self.workers):
                     if claim_sleeper(self.state, worker):
                         self._doors[worker].release()
         finally:  # after an interrupt too: the others may be at work on these arrays
-            work_and_close(self.state, job, yield_address())
+            work_and_close(self.state, job, address)
 
 
 _crews: dict[int, Crew] = {}

@@ -17,8 +17,8 @@ from numba.core.ccallback import CFunc
 
 @cache
 def _stamp() -> str:
-    """Digest of the sources of all kernels."""
-    digest = hashlib.sha256()
+    """Digest of the sources of all kernels, and of whether they are compiled with checks."""
+    digest = hashlib.sha256(str(config.BOUNDSCHECK).encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()

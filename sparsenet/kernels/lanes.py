@@ -71,6 +71,7 @@ def clear_line(typing_context, target, place):
 def copy_line(source, start, first, last, target, place):
     """target[place + l] = source[start + l] for the lanes first <= l < last of a line, 0 for the others, not read."""
     clear_line(target, place)
+    last = min(last, LINE)
     if first < last:
         target[place + first : place + last] = source[start + first : start + last]
 

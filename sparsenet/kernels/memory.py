@@ -5,7 +5,6 @@ each operation stands what it does in plain Python, where one thread walks.
 """
 
 import ctypes
-import platform
 
 import numpy as np
 from llvmlite import ir
@@ -14,19 +13,19 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 from .jit import callback
-from .simd import I64, compiled
+from .simd import I64, X86, compiled
 
 _python_calls = []  # with NUMBA_DISABLE_JIT=1 an "address" is a place in this list
 _keep = []  # a compiled function lives as long as its address may be called
 
 
 def _address_of(function, count):
-    compiled = callback(types.void(*[types.intp] * count))(function)
-    if compiled is function:
+    native = callback(types.void(*[types.intp] * count))(function)
+    if native is function:
         _python_calls.append(function)
         return len(_python_calls) - 1
-    _keep.append(compiled)
-    return compiled.address
+    _keep.append(native)
+    return native.address
 
 
 def step(function):
@@ -110,6 +109,21 @@ def _(address, size):
     return lambda address, size: carray(_to_floats(address), size)
 
 
+@overload(shorts)
+def _(address, size):
+    return lambda address, size: carray(_to_shorts(address), size)
+
+
+@overload(words)
+def _(address, size):
+    return lambda address, size: carray(_to_words(address), size)
+
+
+@overload(integers)
+def _(address, size):
+    return lambda address, size: carray(_to_integers(address), size)
+
+
 def reader(kind, begin):
     """Function that reads a NamedTuple `kind` of integers from an address, from the `begin`-th number there on."""
     count = len(kind._fields)
@@ -129,21 +143,6 @@ def reader(kind, begin):
         return result(types.intp), emit
 
     return compiled_read
-
-
-@overload(shorts)
-def _(address, size):
-    return lambda address, size: carray(_to_shorts(address), size)
-
-
-@overload(words)
-def _(address, size):
-    return lambda address, size: carray(_to_words(address), size)
-
-
-@overload(integers)
-def _(address, size):
-    return lambda address, size: carray(_to_integers(address), size)
 
 
 # --- atomics: sequentially consistent, on elements of an int64 array ------------------------------------------------
@@ -205,7 +204,7 @@ def pause():
 @compiled(pause)
 def pause(typing_context):
     def emit(context, builder, signature, args):
-        if platform.machine() in ("x86_64", "AMD64"):
+        if X86:
             nothing = ir.FunctionType(ir.VoidType(), [])
             builder.call(cgutils.get_or_insert_function(builder.module, nothing, "llvm.x86.sse2.pause"), [])
         return context.get_dummy_value()

@@ -17,7 +17,8 @@ SMALL = 1 << 15  # elements below which a second thread costs more than it bring
 
 
 @kernel
-def _max_forward(start, stop, x, window_h, window_w, stride_h, stride_w, pad_h, pad_w, y):
+def max_forward(start, stop, x, window_h, window_w, stride_h, stride_w, pad_h, pad_w, y):
+    """Max pooling of the planes start <= plane < stop."""
     _, height, width = x.shape
     _, out_h, out_w = y.shape
     for plane in range(start, stop):
@@ -107,7 +108,8 @@ def _max_backward_2x2(start, stop, dy, x, y, dx):
 
 
 @kernel
-def _average_forward(start, stop, x, window_h, window_w, stride_h, stride_w, pad_h, pad_w, y):
+def average_forward(start, stop, x, window_h, window_w, stride_h, stride_w, pad_h, pad_w, y):
+    """Average pooling of the planes start <= plane < stop."""
     _, height, width = x.shape
     _, out_h, out_w = y.shape
     for plane in range(start, stop):
@@ -158,7 +160,7 @@ def max_pool2d(x: np.ndarray, window: tuple, stride: tuple, padding: tuple, y: n
     if _is_2x2(window, stride, padding):
         _share_planes(_max_forward_2x2, x, y)
     else:
-        _share_planes(_max_forward, x, *window, *stride, *padding, y)
+        _share_planes(max_forward, x, *window, *stride, *padding, y)
     return y
 
 
@@ -181,7 +183,7 @@ def average_pool2d(
     """y[n,c,r,q] = sum over i, j of x[n, c, r s + i - p, q s + j - p] / (window height * window width)."""
     if y is None:
         y = np.empty((*x.shape[:2], *output_size(x.shape[2:], window, stride, padding)), x.dtype)
-    _share_planes(_average_forward, x, *window, *stride, *padding, y)
+    _share_planes(average_forward, x, *window, *stride, *padding, y)
     return y
 
 

@@ -1,8 +1,8 @@
 """The machine's vectors of float32 numbers, and what all operations on them are made of.
 
-The fast kernels are plain Python over a few operations on vectors (`blocks.py`, `lanes.py`, `gather.py`). Each of these
-is a line of NumPy beside the LLVM instructions that it stands for: Numba compiles the instructions, and with
-`NUMBA_DISABLE_JIT=1` the NumPy lines run. The same kernel source is then slow, and its own oracle.
+The fast kernels are plain Python over a few operations on vectors: `blocks.py`, `squares.py`, `lanes.py`, `gather.py`.
+Each of these is a line of NumPy beside the LLVM instructions that it stands for: Numba compiles the instructions, and
+with `NUMBA_DISABLE_JIT=1` the NumPy lines run. The same kernel source is then slow, and its own oracle.
 
 The width of a vector and the number of registers follow the machine that is compiled for.
 """
@@ -15,32 +15,29 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import config
 from numba.core import cgutils
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 I32, I64, F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
 
 
 def _features() -> set[str]:
-    """Names of the instruction sets of the CPU that Numba compiles for (its own, or NUMBA_CPU_NAME and _FEATURES)."""
-    if config.CPU_FEATURES is not None:
-        return {name[1:] for name in config.CPU_FEATURES.split(",") if name.startswith("+")}
-    if config.CPU_NAME not in (None, "host"):
-        return set() if config.CPU_NAME in ("generic", "x86-64", "x86-64-v2") else {"avx2"}
-    return {name for name, present in llvm.get_host_cpu_features().items() if present}
+    """Names of the instruction sets that Numba compiles for: its own rules, NUMBA_CPU_FEATURES included."""
+    named = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+    return {name[1:] for name in named.split(",") if name.startswith("+")}
 
 
 FEATURES = _features()
+X86 = platform.machine() in ("x86_64", "AMD64")
 LINE = 16  # float32 numbers in a cache line
 WIDEST = 16 if "avx512f" in FEATURES else 8 if "avx2" in FEATURES else 4  # numbers in a register
-REGISTERS = 32 if {"avx512vl", "neon"} & FEATURES else 16
+REGISTERS = 32 if "avx512vl" in FEATURES or not X86 else 16
 # CPUs that do 512 bits in two halves: two loads of 256 bits take no longer, and find their operand in half a line
 IN_HALVES = config.CPU_NAME in (None, "host") and llvm.get_host_cpu_name() == "znver4"
-LANES = 8 if IN_HALVES else WIDEST
+LANES = min(8, WIDEST) if IN_HALVES else WIDEST
 VECTOR = ir.VectorType(F32, LANES)
 LINE_VECTOR = ir.VectorType(F32, LINE)  # in as many registers as it takes
 LITTLE_ENDIAN = sys.byteorder == "little"
-X86 = platform.machine() in ("x86_64", "AMD64")
-VECTOR_REGISTER = "v" if "avx512vl" in FEATURES else "x" if X86 else "w"  # its name in assembler statements
 
 
 def compiled(python: Callable) -> Callable:

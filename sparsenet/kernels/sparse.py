@@ -18,27 +18,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .blocks import add, fma, keep, load, relu, splat, store, zero
+from .blocks import add, fma, is_small, keep, load, relu, splat, store, zero
 from .gather import fma_line, sum_line, zero_line
 from .jit import inlined, kernel
 from .memory import call_tile
-from .simd import LANES, LINE, REGISTERS
+from .simd import LANES, LINE
 from .squares import store_squares
 from .windows import pack_flat, pack_samples, pack_strip, pack_window, put_tall, put_tile, unpack_samples
-
-SMALL = REGISTERS // 4 - 1  # vectors of a tile that leaves room for three more sums
 
 
 class Target(NamedTuple):
     """What a tile has to know of its layer: the stream's sizes, and how its numbers lie in y.
 
-    A block row has `height` outputs, and `size` numbers in a tile. In y outputs are `plane` numbers apart, rows
+    A block row has `block` outputs (M), and `size` numbers in a tile. In y outputs are `plane` numbers apart, rows
     `pitch`, vectors in a row `step`, as they are in the window too. With `pool` the maxima of squares of 2 x 2 go to y,
     and `plane` and `pitch` are those of the pooled image.
     """
 
     outputs: int
-    height: int
+    block: int
     size: int
     blocks: int
     chunks: int
@@ -52,14 +50,16 @@ class Target(NamedTuple):
 class Convolution(NamedTuple):
     """Sizes of one convolution, in numbers of elements.
 
-    `pitch` and `plane` are the distances between rows and between channels of the input. A window serves an area of
-    `tall` rows by `cover` columns of the output by tiles of `rows` by `wide`, all of them with the weights of `group`
-    block rows before the next ones. In it `line` numbers lie between what is needed for a row and for the next. It
-    holds `length` numbers of each of `chunk` channels, in one of three layouts:
+    The input has `height` rows `pitch` apart, its channels are `plane` apart. The output is cut into areas_y x areas_x
+    areas, each `area_rows` by `area_columns`; and its channels into `splits`, where threads share them. An area is the
+    work of one window and of tiles of `tile_rows` by `tile_columns`: of all of them with the weights of `group` block
+    rows, then with the next. In the window `line` numbers lie between what is needed for one row of the output and for
+    the next. It holds `length` numbers of each of `chunk` channels, in one of three layouts:
 
     - lines: `columns` copies of the channel (phases of the stride, or column shifts), whose first columns are
       `column_step` apart, and `depth` lines for each of these and each of `phases` phases of the rows;
-    - flat, for 1 x 1 kernels: lines are positions of the image one after the other, wherever its rows end;
+    - flat, for 1 x 1 kernels: lines are positions of the image one after the other, wherever its rows end; the area's
+      columns are positions, too;
     - a strip, for tall tiles: `depth` rows of the image behind each other with a pitch of `strip`.
     """
 
@@ -81,12 +81,12 @@ class Convolution(NamedTuple):
     line: int
     length: int
     chunk: int
-    rows: int
-    wide: int
-    tall: int
-    cover: int
-    tiles_y: int
-    tiles_x: int
+    tile_rows: int
+    tile_columns: int
+    area_rows: int
+    area_columns: int
+    areas_y: int
+    areas_x: int
     splits: int
     group: int
     flat: int
@@ -94,12 +94,12 @@ class Convolution(NamedTuple):
 
 
 class Product(NamedTuple):
-    """Sizes of one fully connected layer: a tile has `rows` lines of `lanes` samples."""
+    """Sizes of one fully connected layer: a tile has `lines` lines of `lanes` samples."""
 
     inputs: int
     outputs: int
     chunk: int
-    rows: int
+    lines: int
     lanes: int
     relu: int
 
@@ -110,7 +110,7 @@ def _add_entries(tile, total, entries, k, end, window, base, step):
 
     A small one has four sums, added at the end: each would wait for its own multiply-add before the next one.
     """
-    if len(tile) * len(tile[0]) * len(tile[0][0]) <= SMALL:
+    if is_small(tile):
         second, third, fourth = zero(tile), zero(tile), zero(tile)
         while k + 4 <= end:
             total = fma(tile, total, entries, k, window, base, step)
@@ -126,26 +126,28 @@ def _add_entries(tile, total, entries, k, end, window, base, step):
 
 
 @inlined
-def multiply_tile(tile, t, chunk, first, last, entries, rows, spans, bias, window, base, sums, begin, y, place, room):
+def multiply_tile(
+    tile, t, chunk, first, last, entries, pointers, spans, bias, window, base, sums, begin, y, place, room
+):
     """Add one chunk of inputs to a tile of the block rows first <= o < last; each one's last chunk writes y.
 
     The tile's input begins at window[base], what it keeps between chunks at sums[begin], its output at y[place]; of
-    each output's plane it may write `room` numbers from there on. Block row o has weights in the chunks from
-    spans[2 o] to spans[2 o + 1] only.
+    each output's plane it may write `room` numbers from there on. Block row o has the entries from `pointers` on, and
+    such in the chunks from spans[2 o] to spans[2 o + 1] only.
 
     Notes
     -----
     total = b + sum over k in row o of weight[k] window[offset[k] ...], then max(total, 0) where `t.relu`.
     """
-    m, r, a, size = t.height, len(tile[0]), len(tile[0][0]), t.size
-    tall = m > len(tile)
+    m, r, a = t.block, len(tile[0]), len(tile[0][0])
+    tall = m > len(tile)  # a tall tile has one row of vectors for all of its outputs
     whole = tall or (r - 1) * t.pitch + (a - 1) * t.step + LANES <= room
     for o in range(first, last):
-        entry, end = rows[chunk * t.blocks + o], rows[chunk * t.blocks + o + 1]
+        entry, end = pointers[chunk * t.blocks + o], pointers[chunk * t.blocks + o + 1]
         begins, ends = spans[2 * o], spans[2 * o + 1]
         if chunk < begins or chunk > ends or (entry == end and begins < chunk < ends):
             continue
-        kept = begin + (o - first) * size
+        kept = begin + (o - first) * t.size
         total = splat(tile, bias, o * m) if chunk == begins else load(tile, sums, kept)
         total = _add_entries(tile, total, entries, entry, end, window, base, t.step)
         if chunk < ends:
@@ -183,29 +185,30 @@ def _pack(g, x, first_channel, last_channel, r0, q0, window):
 def convolve(multiply, row, workspace, g, t, x, y, window, part, parts):
     """Write the part-th of `parts` parts of the convolution of one image x into y (both flat).
 
-    `multiply` is the address of `multiply_tile` for this layer's tiles, which finds the stream by `row`. The last tile
-    of a row or column overlaps the one before it instead of reaching over the edge: the positions that two tiles share
-    get the same bits twice.
+    `multiply` is the address of `multiply_tile` for this layer's tiles, which finds the stream by `row`. The last area
+    of a row or column, and the last tile of an area, overlap the one before: the positions that they share get the same
+    bits twice. Only tiles larger than the image reach over its edge.
     """
-    areas, shrink = g.tiles_y * g.tiles_x, 1 + t.pool
+    areas, shrink = g.areas_y * g.areas_x, 1 + t.pool
     tasks = areas * g.splits
     for task in range(part * tasks // parts, (part + 1) * tasks // parts):
         area, split = task % areas, task // areas
         first, last = split * t.blocks // g.splits, (split + 1) * t.blocks // g.splits
-        r0 = max(0, min(area // g.tiles_x * g.tall, g.out_height - g.tall))
-        q0 = max(0, min(area % g.tiles_x * g.cover, g.out_width - g.cover))
+        r0 = max(0, min(area // g.areas_x * g.area_rows, g.out_height - g.area_rows))
+        q0 = max(0, min(area % g.areas_x * g.area_columns, g.out_width - g.area_columns))
         for chunk in range(t.chunks):
             _pack(g, x, chunk * g.chunk, min((chunk + 1) * g.chunk, g.channels), r0, q0, window)
-            for block in range(first, last, g.group):
-                behind = min(block + g.group, last)
-                begin = (block - first) * t.size
-                for r in range(0, g.tall, g.rows):
-                    r = max(0, min(r, g.tall - g.rows))
-                    for q in range(0, g.cover, g.wide):
-                        q = max(0, min(q, g.cover - g.wide))
+            for o in range(first, last, g.group):
+                behind = min(o + g.group, last)
+                begin = (o - first) * t.size
+                for r in range(0, g.area_rows, g.tile_rows):
+                    r = max(0, min(r, g.area_rows - g.tile_rows))
+                    for q in range(0, g.area_columns, g.tile_columns):
+                        q = max(0, min(q, g.area_columns - g.tile_columns))
                         place = q0 + r * LINE if g.flat else (r0 + r) // shrink * t.pitch + (q0 + q) // shrink
-                        end = t.plane if g.flat else min(r0 + r + g.rows, g.out_height) * t.pitch
-                        where = y.ctypes.data, y.size, chunk, block, behind, r * g.line + q, begin, place, end - place
+                        # the rows below the tile's may be another thread's
+                        end = t.plane if g.flat else min(r0 + r + g.tile_rows, g.out_height) * t.pitch
+                        where = y.ctypes.data, y.size, chunk, o, behind, r * g.line + q, begin, place, end - place
                         call_tile(multiply, row, workspace, *where)
                         begin += (last - first) * t.size
 
@@ -217,8 +220,8 @@ def multiply_samples(multiply, row, workspace, g, t, x, samples, y, window, sums
     The part-th of `parts` parts of the outputs. Lanes are samples: a tile is R lines of them, its outputs stay in
     `sums` until the last chunk, and otherwise this is the convolution's product.
     """
-    tile_samples = g.rows * g.lanes
-    m, groups = t.height, -(-g.outputs // LANES)
+    tile_samples = g.lines * g.lanes
+    m, groups = t.block, -(-g.outputs // LANES)
     first_output = part * groups // parts * LANES
     last_output = min((part + 1) * groups // parts * LANES, g.outputs)
     first, last = first_output // m, -(-last_output // m)
@@ -238,19 +241,19 @@ def multiply_samples(multiply, row, workspace, g, t, x, samples, y, window, sums
 
 
 @kernel
-def multiply_single(g, x, values, offsets, rows, bias, y, part, parts):
+def multiply_single(g, x, values, offsets, pointers, bias, y, part, parts):
     """Write outputs of a fully connected layer for one sample: y[o] = b[o] + sum_k values[k] x[offsets[k]].
 
     Offsets have 16 bits: chunk c of the inputs begins at c `g.chunk`. The lanes are entries of a row, whose last line
     reads what lies behind it and drops that.
     """
-    chunks = (rows.size - 1) // g.outputs
+    chunks = (pointers.size - 1) // g.outputs
     for o in range(part * g.outputs // parts, (part + 1) * g.outputs // parts):
         total = bias[o]
         for chunk in range(chunks):
             line = zero_line()
-            end = rows[chunk * g.outputs + o + 1]
-            for k in range(rows[chunk * g.outputs + o], end, LINE):
+            end = pointers[chunk * g.outputs + o + 1]
+            for k in range(pointers[chunk * g.outputs + o], end, LINE):
                 line = fma_line(line, values, offsets, k, end - k, x, chunk * g.chunk)
             total += sum_line(line)
         y[o] = np.float32(0) if g.relu and total < 0 else total

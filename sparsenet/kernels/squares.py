@@ -7,7 +7,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from .blocks import Wide, _vectors
+from .blocks import Wide, vectors_of
 from .simd import I64, LANES, address, check, compiled, data_of, further, load_at, shuffle, store_at
 
 EVEN, ODD = (list(range(parity, 2 * LANES, 2)) for parity in (0, 1))
@@ -51,12 +51,12 @@ def max_of_squares(typing_context, source, upper, lower, target, place):
 def store_squares(tile, block, array, start, plane, pitch, step):
     """array[start + m plane + r pitch + a step / 2 + l] = max of block[m, 2 r : 2 r + 2, a, 2 l : 2 l + 2].
 
-    For wide blocks with an even number of rows.
+    For wide blocks with an even number of rows and an even step.
     """
     rows = larger(block[:, ::2], block[:, 1::2])
     best = larger(rows[..., ::2], rows[..., 1::2])
     for m, r, a in np.ndindex(best.shape[:3]):
-        first = start + m * plane + r * pitch + a * step // 2
+        first = start + m * plane + r * pitch + a * (step // 2)
         array[first : first + LANES // 2] = best[m, r, a]
 
 
@@ -66,7 +66,7 @@ def store_squares(typing_context, tile, block, array, start, plane, pitch, step)
         if not isinstance(block, Wide) or block.rows % 2:
             return context.get_dummy_value()  # never called: a kernel is compiled for such tiles too
         places = _places_of_squares(builder, block, *args[3:])
-        maxima = _maxima_of_rows(builder, block, _vectors(builder, block, args[1]))
+        maxima = _maxima_of_rows(builder, block, vectors_of(builder, block, args[1]))
         maxima += maxima[-1:] * (len(maxima) % 2)
         for i in range(0, len(maxima), 2):  # the squares of two vectors fill one
             pair = maxima[i : i + 2]

@@ -1,7 +1,8 @@
 """The steps of a compiled plan: each reads its row of the plan's table and calls a kernel on a range of samples.
 
-A row holds a `Frame`, where the arrays are, and behind it the sizes of the layer. Activations that stay with one thread
-lie in that thread's workspace (`local`, then x and y are bytes from its start), the others at fixed addresses.
+A row holds a `Frame`, where the arrays are, behind it a `Target`, which tiles read, and the sizes of the layer.
+Activations that stay with one thread lie in that thread's workspace (`local`, then x and y are bytes from its start),
+the others at fixed addresses.
 """
 
 from functools import cache
@@ -10,12 +11,15 @@ from typing import NamedTuple
 from .blocks import tall_tile, wide_tile
 from .jit import inlined, kernel
 from .memory import floats, integers, reader, shorts, step, tile_step, words
-from .pooling import _average_forward, _max_forward, max_squares
+from .pooling import average_forward, max_forward, max_squares
 from .sparse import Convolution, Product, Target, convolve, multiply_samples, multiply_single, multiply_tile
 
 
 class Frame(NamedTuple):
-    """Where a step finds its arrays: addresses, and sizes in elements (x and y: of one sample)."""
+    """Where a step finds its arrays: addresses, and sizes in elements (x and y: of one sample).
+
+    `call` is first, as it is all that the crew reads: the address of the step itself.
+    """
 
     call: int
     x: int
@@ -29,8 +33,8 @@ class Frame(NamedTuple):
     value_count: int
     entries: int
     entry_count: int
-    rows: int
-    row_count: int
+    pointers: int
+    pointer_count: int
     spans: int
     bias: int
     bias_size: int
@@ -85,14 +89,16 @@ def _sample(address, size, local, n, first, workspace):
 def _run_tile(shape, row, workspace, y, y_size, chunk, first, last, base, begin, place, room):
     f, t = read_frame(row), read_target(row)
     entries, bias = words(f.entries, f.entry_count), floats(f.bias, f.bias_size)
-    rows, spans = integers(f.rows, f.row_count), integers(f.spans, 2 * t.blocks)
+    pointers, spans = integers(f.pointers, f.pointer_count), integers(f.spans, 2 * t.blocks)
     window, sums = floats(workspace + f.window, f.window_size), floats(workspace + f.sums, f.sums_size)
     y = floats(y, y_size)
-    multiply_tile(shape, t, chunk, first, last, entries, rows, spans, bias, window, base, sums, begin, y, place, room)
+    multiply_tile(
+        shape, t, chunk, first, last, entries, pointers, spans, bias, window, base, sums, begin, y, place, room
+    )
 
 
 @cache
-def tile_product(outputs: int, rows: int, across: int, tall: bool) -> int:
+def tile_multiplier(outputs: int, rows: int, across: int, tall: bool) -> int:
     """Address of the multiplier of such tiles; compiled on first use."""
     shape = tall_tile(across) if tall else wide_tile(outputs, rows, across)
 
@@ -139,11 +145,11 @@ def single() -> int:
     def run(row, first, last, part, parts, workspace):
         f, g = read_frame(row), read_product(row)
         values, offsets = floats(f.values, f.value_count), shorts(f.entries, f.entry_count)
-        rows, bias = integers(f.rows, f.row_count), floats(f.bias, f.bias_size)
+        pointers, bias = integers(f.pointers, f.pointer_count), floats(f.bias, f.bias_size)
         for n in range(first, last):
             x = _sample(f.x, f.x_size, f.x_local, n, first, workspace)
             y = _sample(f.y, f.y_size, f.y_local, n, first, workspace)
-            multiply_single(g, x, values, offsets, rows, bias, y, part, parts)
+            multiply_single(g, x, values, offsets, pointers, bias, y, part, parts)
 
     return step(run)
 
@@ -173,7 +179,7 @@ def max_pool() -> int:
         for n in range(first, last):
             x = _sample(f.x, f.x_size, f.x_local, n, first, workspace).reshape((g.channels, g.height, g.width))
             y = _sample(f.y, f.y_size, f.y_local, n, first, workspace).reshape((g.channels, g.out_height, g.out_width))
-            _max_forward(begin, end, x, g.window_y, g.window_x, g.stride_y, g.stride_x, g.pad_y, g.pad_x, y)
+            max_forward(begin, end, x, g.window_y, g.window_x, g.stride_y, g.stride_x, g.pad_y, g.pad_x, y)
 
     return step(run)
 
@@ -188,7 +194,7 @@ def average_pool() -> int:
         for n in range(first, last):
             x = _sample(f.x, f.x_size, f.x_local, n, first, workspace).reshape((g.channels, g.height, g.width))
             y = _sample(f.y, f.y_size, f.y_local, n, first, workspace).reshape((g.channels, g.out_height, g.out_width))
-            _average_forward(begin, end, x, g.window_y, g.window_x, g.stride_y, g.stride_x, g.pad_y, g.pad_x, y)
+            average_forward(begin, end, x, g.window_y, g.window_x, g.stride_y, g.stride_x, g.pad_y, g.pad_x, y)
 
     return step(run)
 

@@ -112,12 +112,12 @@ def pack_strip(g, x, first_channel, last_channel, top, window):
 
 @kernel
 def pack_samples(g, x, first_sample, last_sample, first_input, last_input, window):
-    """Samples become lanes: line i R + n // lanes, lane n % lanes = x[first_sample + n, first_input + i].
+    """Samples become lanes: line i `lines` + n // lanes, lane n % lanes = x[first_sample + n, first_input + i].
 
-    `lanes` samples lie in each of the R lines; transposed squares of numbers go where whole ones exist.
+    `lanes` samples lie in each line; transposed squares of numbers go where whole ones exist.
     """
-    plane = g.rows * LINE
-    for n in range(0, g.rows * g.lanes, LANES):
+    plane = g.lines * LINE
+    for n in range(0, g.lines * g.lanes, LANES):
         i, place = first_input, n // g.lanes * LINE + n % g.lanes
         source = (first_sample + n) * g.inputs
         if first_sample + n + LANES <= last_sample:
@@ -136,7 +136,7 @@ def pack_samples(g, x, first_sample, last_sample, first_input, last_input, windo
 @kernel
 def unpack_samples(g, sums, begin, first_sample, last_sample, first_output, last_output, y):
     """y[first_sample + n, o] = the sum of output o and sample n: what a tile of samples left in `sums`."""
-    plane = g.rows * g.lanes
+    plane = g.lines * g.lanes
     for n in range(0, min(plane, last_sample - first_sample), LANES):
         o, place, target = first_output, begin + n, (first_sample + n) * g.outputs
         if first_sample + n + LANES <= last_sample:
