@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import llvmlite.binding as llvm
 import pytest
 
 import sparsenet as sn
@@ -26,13 +27,13 @@ def run_again(tmp_path, tests, **variables):
 
 
 KERNELS = ["tests/test_convolution.py", "tests/test_layers.py", "tests/test_sparse.py", "tests/test_engine.py"]
-ENGINE = ["tests/test_sparse.py", "tests/test_engine.py"]
+ENGINE = ["tests/test_sparse.py", "tests/test_engine.py", "tests/test_program.py"]
 FEW = {"SPARSENET_TEST_EXAMPLES": "25"}
 HASWELL = (
     "+avx,+avx2,+bmi,+bmi2,+f16c,+fma,+lzcnt,+movbe,+popcnt,+sse,+sse2,+sse3,+sse4.1,+sse4.2,+ssse3,+cx16,+fsgsbase"
 )
-# what runs through the vector kernels; the rest does not depend on the width of a vector
-TARGETS = "test_sparse or any_number"
+AVX512 = HASWELL + ",+avx512f,+avx512vl,+avx512bw,+avx512dq,+avx512cd"
+HAS_AVX512 = llvm.get_host_cpu_features().get("avx512f", False)
 BOUNDS = "test_convolution or (test_layers and not torch) or test_sparse or any_number"
 X86 = platform.machine() in ("x86_64", "AMD64")
 
@@ -56,17 +57,25 @@ X86 = platform.machine() in ("x86_64", "AMD64")
         pytest.param(
             {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": HASWELL} | FEW,
             ENGINE,
-            TARGETS,
+            "",
             id="AVX2",
             marks=pytest.mark.skipif(not X86, reason="for x86-64"),
         ),
         pytest.param(
             {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": ""} | FEW,
             ENGINE,
-            TARGETS,
+            "",
             id="plain x86-64",
             marks=pytest.mark.skipif(not X86, reason="for x86-64"),
         ),
+        pytest.param(
+            {"NUMBA_CPU_NAME": "skylake-avx512", "NUMBA_CPU_FEATURES": AVX512} | FEW,
+            ENGINE,
+            "",
+            id="AVX-512",
+            marks=pytest.mark.skipif(not HAS_AVX512, reason="for x86-64 with AVX-512"),
+        ),
+        pytest.param({"NUMBA_ENABLE_AVX": "0"} | FEW, KERNELS[2:3], "blocks or lanes", id="AVX switched off"),
     ],
 )
 def test_the_kernels_in_another_mode(tmp_path, variables, tests, select):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import sparsenet as sn
-from sparsenet.engine import program
+from sparsenet.engine import native, program
 from sparsenet.kernels.crew import PATIENCE
 
 
@@ -37,15 +37,28 @@ SHAPE = (3, 28, 28)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 16])
-def test_the_bits_do_not_depend_on_the_number_of_threads(network, rng, monkeypatch, batch):
+def test_the_bits_do_not_depend_on_which_thread_does_what(network, rng, monkeypatch, batch):
     monkeypatch.setattr(program, "WORTH", 500)  # every step in many parts
     x = rng.standard_normal((batch, *SHAPE)).astype(np.float32)
-    expected = sn.compile(network, SHAPE, batch=batch, threads=1, form="csr")(x)
-    np.testing.assert_allclose(expected, network(x), rtol=1e-4, atol=1e-5)
-    for threads in (2, 3, 5):
+    expected = network(x)
+    for threads in (1, 2, 3, 5):
         plan = sn.compile(network, SHAPE, batch=batch, threads=threads, form="csr")
+        first = plan(x)
+        np.testing.assert_allclose(first, expected, rtol=1e-4, atol=1e-5)
         for _ in range(20):
-            assert np.array_equal(plan(x), expected)
+            assert np.array_equal(plan(x), first)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_threads_share_the_samples_or_the_outputs_of_a_linear_layer(rng, monkeypatch, threads):
+    network = sn.chain({"fc": sn.Linear(1568, 40, seed=1), "relu": sn.ReLU()})
+    sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.layerwise, 0.9)
+    x = rng.standard_normal((64, 1568)).astype(np.float32)
+    expected = np.maximum(x.astype(np.float64) @ network["fc"].weight.value.T, 0)
+    for near in (native.NEAR, 0):
+        monkeypatch.setattr(native, "NEAR", near)
+        plan = sn.compile(network, (1568,), batch=64, threads=threads, form="csr")
+        np.testing.assert_allclose(plan(x), expected, rtol=1e-5, atol=1e-5 * expected.max())
 
 
 def test_a_plan_takes_smaller_and_larger_batches(network, rng):

@@ -111,7 +111,7 @@ def test_convolution(
     assert_near(actual, np.maximum(expected, 0) if relu else expected)
 
 
-@pytest.mark.parametrize("size", [(5, 8)] if FEW else [(1, 300), (300, 1), (2, 129), (64, 33), (5, 8)])
+@pytest.mark.parametrize("size", [(5, 8), (25, 30)] if FEW else [(1, 300), (300, 1), (2, 129), (64, 33), (5, 8)])
 @pytest.mark.parametrize("kernel_size", [(1, 1), (3, 3)])
 def test_wide_narrow_and_odd_images(rng, size, kernel_size):
     x = rng.standard_normal((3, *size)).astype(np.float32)
@@ -127,27 +127,46 @@ def test_wide_narrow_and_odd_images(rng, size, kernel_size):
 
 @given(
     size=st.tuples(st.sampled_from([2, 6, 14, 28, 15]), st.sampled_from([8, 14, 28, 32, 9])),
-    kernel_size=st.sampled_from([(1, 1), (3, 3), (2, 3), (5, 5)]),
+    kernel_size=st.sampled_from([(1, 1), (3, 3), (2, 3), (5, 5), (3, 6), (7, 7)]),
     outputs=st.sampled_from([4, 6]),
     rows=st.sampled_from(ROWS),
     density=st.sampled_from([0.5, 1.0]),
+    parts=st.integers(1, 3),
+    splits=st.integers(1, 2),
+    window=st.sampled_from([64, tiling.WINDOW]),
     seed=st.integers(0, 9),
 )
-def test_pooled_convolution(size, kernel_size, outputs, rows, density, seed):
+def test_pooled_convolution(size, kernel_size, outputs, rows, density, parts, splits, window, seed):
     """The maxima of squares while the sums are in registers, wherever tiles allow it."""
     rng, padding = np.random.default_rng(seed), tuple(k // 2 for k in kernel_size)
     x, layer = rng.standard_normal((2, 3, *size)).astype(np.float32), sn.Conv2d(3, outputs, kernel_size, 1, padding)
     weight, bias = rng.standard_normal(layer.weight.value.shape).astype(np.float32), np.ones(outputs, np.float32)
-    mask = blocked_mask(rng, weight.shape, rows, density)
-    step = native.native_convolution(layer, FrozenWeights(weight, mask, bias), mask, True, x.shape[1:], rows, pool=True)
-    out_h, out_w = layer.output_shape(x.shape[1:])[1:]
+    frozen = FrozenWeights(weight, blocked_mask(rng, weight.shape, rows, density), bias)
+    step = pooled_step(layer, frozen, x.shape[1:], rows, window)
     if step is None:
-        assert (out_h, out_w, outputs % rows) != (28, 32, 0) or kernel_size != (3, 3)
         return
+    splits = min(splits, step.target.blocks)
+    step = replace(step, sizes=step.sizes._replace(splits=splits), parts=step.parts * splits)
     x[0, 1, 1, 3] = np.nan if density == 1 else 0
-    images = (expected_convolution(image, weight * mask, bias, (1, 1), padding, (1, 1), 1) for image in x)
+    geometry = (1, 1), padding, (1, 1), 1
+    images = (expected_convolution(image, weight * frozen.mask, bias, *geometry) for image in x)
     expected = np.stack([pooling_oracle(np.maximum(image, 0)) for image in images])
-    np.testing.assert_allclose(run(step, x), expected.reshape(2, -1), rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(run(step, x, parts), expected.reshape(2, -1), rtol=1e-5, atol=1e-4)
+
+
+def pooled_step(layer, frozen, shape, rows, window=tiling.WINDOW):
+    before, tiling.WINDOW = tiling.WINDOW, window
+    try:
+        return native.native_convolution(layer, frozen, frozen.pattern, True, shape, rows, pool=True)
+    finally:
+        tiling.WINDOW = before
+
+
+@pytest.mark.parametrize(("size", "fused"), [((28, 32), True), ((16, 16), True), ((27, 32), False), ((28, 31), False)])
+def test_even_images_are_pooled_in_registers(size, fused):
+    layer = sn.Conv2d(3, 8, 3, padding=1)
+    frozen = FrozenWeights(layer.weight.value, None, layer.bias.value)
+    assert (pooled_step(layer, frozen, (3, *size), 1) is not None) == fused
 
 
 def pooling_oracle(images):

@@ -10,7 +10,7 @@ from ..kernels.simd import LANES, LINE
 from ..nn.layers import Conv2d
 from .program import Native
 from .streams import NOTHING, Stream, pack_convolution, pack_product, pack_single, size_single
-from .tiling import Geometry, pooled, tile_convolution, tile_product
+from .tiling import Geometry, tile_convolution, tile_product
 from .weights import FrozenWeights
 
 
@@ -35,8 +35,7 @@ def native_convolution(
     With `pool` max pooling of 2 x 2 squares follows while the sums are in registers; None where tiles do not allow it.
     """
     g = geometry_of(layer, input_shape)
-    tiling = tile_convolution(g, block, density=float(mask.mean()), relu=relu)
-    tiling = pooled(tiling) if pool else tiling
+    tiling = tile_convolution(g, block, density=float(mask.mean()), relu=relu, pool=pool)
     if tiling is None:
         return None
     stream, sizes = pack_convolution(frozen.weight, mask, frozen.bias, g, tiling), tiling.sizes

@@ -122,10 +122,13 @@ def row_taps(g: Geometry) -> Taps:
     return phases(g.kernel[0], g.stride[0], g.dilation[0])
 
 
-def tile_convolution(g: Geometry, block: int, *, density: float = 1.0, relu: bool = False) -> Tiling:
+def tile_convolution(
+    g: Geometry, block: int, *, density: float = 1.0, relu: bool = False, pool: bool = False
+) -> Tiling | None:
     """The cheapest tiling with tiles of M = `block` outputs for weights of which the fraction `density` is kept.
 
-    With M = LINE the tiles are tall.
+    With M = LINE the tiles are tall. With `pool` the output is the maxima of its 2 x 2 squares: None where no tiling
+    allows that.
     """
     if block == LINE:
         ways = _tall_tilings(g, density, relu)
@@ -133,10 +136,12 @@ def tile_convolution(g: Geometry, block: int, *, density: float = 1.0, relu: boo
         ways = [*_line_tilings(g, block, density, relu), *_flat_tilings(g, block, density, relu)]
     else:
         ways = _line_tilings(g, block, density, relu)
-    return min(ways, key=lambda way: way.cost)
+    if pool:
+        ways = filter(None, map(_pooled, ways))
+    return min(ways, key=lambda way: way.cost, default=None)
 
 
-def pooled(tiling: Tiling) -> Tiling | None:
+def _pooled(tiling: Tiling) -> Tiling | None:
     """The same tiling with maxima of 2 x 2 squares as its output; None where a square would reach over two tiles."""
     tile, target, g = tiling.tile, tiling.target, tiling.sizes
     inside = g.area_rows <= g.out_height and g.area_columns <= g.out_width

@@ -18,9 +18,10 @@ from .weights import FrozenWeights
 
 FORMS = ("auto", "dense", "csr", "blas", "loops", "scipy")
 BLOCKS = (LINE, 4, 2)  # outputs of the blocks that have kernels
-# Above these sparsities the dense forms are not even tried: the stream has won by then everywhere. For one sample of a
-# fully connected layer it reads as many bytes of indices as of values, and wins later.
-DENSE_BELOW, DENSE_BELOW_SINGLE = 0.6, 0.85
+# Above these sparsities the dense forms are not even tried: the stream has won by then. Sample by sample it reads as
+# many bytes of indices as of values in a fully connected layer, and wins later.
+DENSE_BELOW, DENSE_BELOW_SINGLE = 0.75, 0.85
+FEW = 2  # samples of a fully connected layer that are faster one by one than as lanes
 TRIALS = 7  # timed calls of each candidate, at most
 CLEARLY = 0.9  # what a call of Python must stay below, of the best native time, to be taken: it interrupts a program
 
@@ -35,19 +36,21 @@ def candidates(
     if form in python:
         return {form: lambda: python[form](layer, frozen, relu)}
 
+    single = not isinstance(layer, Conv2d) and batch <= FEW
+
     def native(mask, block):
         if isinstance(layer, Conv2d):
             return partial(native_convolution, layer, frozen, mask, relu, input_shape, block)
-        if batch == 1:
+        if single:
             return lambda: native_single(frozen, mask, relu)
         return lambda: native_product(frozen, mask, relu, batch, block, threads)
 
     pattern, found = frozen.pattern, {}
     if form in ("auto", "csr") and (form == "csr" or not pattern.all()):
         found["csr"] = native(pattern, 1)
-    if form == "auto" and not pattern.all() and (isinstance(layer, Conv2d) or batch > 1):
+    if form == "auto" and not pattern.all() and not single:
         found |= {f"bsr {block}x1": native(pattern, block) for block in _blocks(layer) if is_blocked(pattern, block)}
-    limit = DENSE_BELOW if isinstance(layer, Conv2d) or batch > 1 else DENSE_BELOW_SINGLE
+    limit = DENSE_BELOW_SINGLE if single else DENSE_BELOW
     if form == "dense" or (form == "auto" and frozen.sparsity < limit):
         found["dense"] = native(frozen.full, _dense_block(layer, input_shape, -(-batch // threads)))
         found["blas"] = lambda: run_blas(layer, frozen, relu)
