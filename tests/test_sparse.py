@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +13,14 @@ from numba import config, njit
 
 import sparsenet as sn
 from sparsenet.engine import native, program, tiling
-from sparsenet.engine.streams import is_blocked, pack_product, pack_single, size_single
+from sparsenet.engine.streams import (
+    is_better_sliced,
+    is_blocked,
+    pack_product,
+    pack_single,
+    pack_slices,
+    size_single,
+)
 from sparsenet.engine.tiling import Tile, tile_product
 from sparsenet.engine.weights import FrozenWeights
 from sparsenet.kernels import blocks, gather, lanes, pooling, reference, sparse
@@ -235,19 +243,51 @@ def test_fully_connected(samples, inputs, outputs, rows, density, relu, parts, w
     assert_near(actual, np.maximum(expected, 0) if relu else expected)
 
 
-@given(inputs=st.integers(1, 60), outputs=st.integers(1, 9), parts=st.integers(1, 3), seed=st.integers(0, 9))
-def test_one_sample(inputs, outputs, parts, seed):
+@given(
+    inputs=st.integers(1, 60),
+    outputs=st.integers(1, 40),
+    parts=st.integers(1, 3),
+    sliced=st.booleans(),
+    relu=st.booleans(),
+    seed=st.integers(0, 9),
+)
+def test_one_sample(inputs, outputs, parts, sliced, relu, seed):
     rng = np.random.default_rng(seed)
     x, weight = (
         rng.standard_normal(inputs).astype(np.float32),
         rng.standard_normal((outputs, inputs)).astype(np.float32),
     )
-    mask, bias = rng.random(weight.shape) < 0.6, rng.standard_normal(outputs).astype(np.float32)
-    stream, y = pack_single(weight, mask, bias), np.full(outputs, np.nan, np.float32)
-    arrays = (stream.values, stream.entries, stream.pointers, stream.bias, y)
+    mask = rng.random(weight.shape) < rng.random((outputs, 1))  # rows of very different lengths
+    bias, y = rng.standard_normal(outputs).astype(np.float32), np.full(outputs, np.nan, np.float32)
+    multiply, stream = sparse.multiply_single, pack_single(weight, mask, bias)
+    if sliced:
+        stream = pack_slices(weight, mask, bias)
+        multiply = partial(sparse.multiply_slices, outputs=stream.spans)
+    arrays = {"values": stream.values, "offsets": stream.entries, "pointers": stream.pointers, "bias": stream.bias}
     for part in range(parts):
-        sparse.multiply_single(size_single(inputs, outputs), x, *arrays, part, parts)
-    assert_near(y, (weight * mask).astype(np.float64) @ x + bias)
+        multiply(size_single(inputs, outputs, relu=relu), x, **arrays, y=y, part=part, parts=parts)
+    expected = (weight * mask).astype(np.float64) @ x + bias
+    assert_near(y, np.maximum(expected, 0) if relu else expected)
+
+
+@pytest.mark.parametrize("outputs", [3, 48, 320])  # entries as lanes, one sorted window of slices, two of them
+@pytest.mark.parametrize("density", [0.02, 1.0])
+def test_one_sample_of_many_inputs(rng, outputs, density):
+    x, weight = rng.standard_normal((1, 9000)).astype(np.float32), np.zeros((outputs, 9000), np.float32)
+    mask = rng.random(weight.shape) < density
+    weight[mask] = rng.standard_normal(mask.sum())
+    frozen = FrozenWeights(weight, mask, np.ones(outputs, np.float32))
+    assert is_better_sliced(mask) == (outputs > 9)
+    assert_near(run(native.native_single(frozen, mask, False), x), x.astype(np.float64) @ weight.T + 1)
+
+
+@pytest.mark.parametrize("outputs", [2, 40])
+def test_nan_of_one_sample_passes_through_kept_weights_only(outputs):
+    weight, mask, x = np.ones((outputs, 50), np.float32), np.ones((outputs, 50), bool), np.ones((1, 50), np.float32)
+    x[0, 0], x[0, 7] = np.nan, np.inf
+    mask[:, 0], mask[1, 7], mask[1::3, 20:] = False, False, False
+    y = run(native.native_single(FrozenWeights(weight, mask, np.zeros(outputs, np.float32)), mask, False), x)
+    assert np.array_equal(y[0], np.where(mask[:, 7], np.inf, mask.sum(axis=1)))
 
 
 def test_one_sample_of_more_inputs_than_an_offset_reaches(rng):
@@ -304,6 +344,18 @@ def test_stream_of_one_sample_by_hand():
     assert stream.values[:5].tolist() == [1, 3, 4, 0, 6]
     assert stream.entries[:5].tolist() == [0, 2, 0, 1, 2]
     assert stream.pointers.tolist() == [0, 2, 5]
+
+
+def test_slices_by_hand():
+    """Three outputs in one slice, the longest first: their first entries, the second ones of those that have one."""
+    weight = np.array([[1, 2, 3], [4, 0, 6], [7, 8, 9]], np.float32)
+    mask = np.array([[False, True, False], [True, True, True], [True, False, True]])
+    stream = pack_slices(weight, mask, np.array([10, 20, 30]))
+    assert stream.spans.tolist() == [1, 2, 0] + (LINE - 3) * [-1]
+    assert stream.pointers.tolist() == [0, 3, 5, 6] + (LINE - 3) * [6]
+    assert stream.bias.tolist() == [20, 30, 10] + (LINE - 3) * [0]
+    assert stream.values[:6].tolist() == [4, 7, 2, 0, 9, 6]
+    assert stream.entries[:6].tolist() == [0, 0, 1, 1, 2, 2]
 
 
 def test_blocks_are_recognised():
@@ -373,6 +425,17 @@ def test_a_line_of_sums(rng, count):
     numbers[4 + offsets[some.stop]] = np.nan if offsets[some.stop] not in offsets[some] else 1  # is not looked at
     expected = 2 * (values[some].astype(np.float64) @ numbers[4 + offsets[some]])
     assert _line_of_sums(values, offsets, 3, count, numbers, 4) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+@kernel
+def _number_of_two_lines(numbers, lane):
+    return gather.number_of(gather.add_lines(gather.load_line(numbers, 1), gather.load_line(numbers, 3)), lane)
+
+
+@pytest.mark.parametrize("lane", [0, LINE - 1])
+def test_a_number_of_two_lines(lane):
+    numbers = np.arange(LINE + 3, dtype=np.float32) ** 2
+    assert _number_of_two_lines(numbers, lane) == (1 + lane) ** 2 + (3 + lane) ** 2
 
 
 @kernel

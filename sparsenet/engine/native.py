@@ -9,7 +9,16 @@ from ..kernels import steps as calls
 from ..kernels.simd import LANES, LINE
 from ..nn.layers import Conv2d
 from .program import Native
-from .streams import NOTHING, Stream, pack_convolution, pack_product, pack_single, size_single
+from .streams import (
+    NOTHING,
+    Stream,
+    is_better_sliced,
+    pack_convolution,
+    pack_product,
+    pack_single,
+    pack_slices,
+    size_single,
+)
 from .tiling import Geometry, tile_convolution, tile_product
 from .weights import FrozenWeights
 
@@ -93,16 +102,17 @@ def native_product(
 
 
 def native_single(frozen: FrozenWeights, mask: np.ndarray, relu: bool) -> Native:
-    """Fully connected layer, sample by sample."""
+    """Fully connected layer, sample by sample: the lanes are outputs, or entries where there are few outputs."""
     outputs, inputs = frozen.weight.shape
-    stream = pack_single(frozen.weight, mask, frozen.bias)
+    sliced = is_better_sliced(mask)
+    stream = (pack_slices if sliced else pack_single)(frozen.weight, mask, frozen.bias)
     return Native(
-        calls.single,
+        calls.slices if sliced else calls.single,
         size_single(inputs, outputs, relu=relu),
         inputs,
         outputs,
         stream,
-        parts=outputs,
+        parts=len(stream.bias) // (LINE if sliced else 1),
         work=LINE * stream.weights,  # numbers are gathered one by one
     )
 

@@ -20,6 +20,7 @@ from .steps import Run, Step, freeze_plain, is_pool_of_squares, run_forward
 from .tuning import FORMS, candidates, choose, measure_peak, pays, runnable
 from .weights import FrozenWeights
 
+FLOAT = np.dtype(np.float32)  # found once: comparing and creating with it takes half as long
 Segment = Program | Step  # native steps in a row, or one call of Python
 
 
@@ -42,7 +43,7 @@ class Plan:
         """Outputs for x (N, *input_shape), float32. A new array: later calls do not change it."""
         x = self._check(x)
         count = len(x)
-        out = np.empty((count, *self.output_shape), np.float32)
+        out = np.empty((count, *self.output_shape), FLOAT)
         if count <= self.batch:  # without the slices, which would take as long as a small layer
             self._run(x, out)
             return out
@@ -68,10 +69,11 @@ class Plan:
 
     def _prepared(self, size: int) -> list[tuple[Run, np.ndarray | None, Step | None]]:
         """(run, output buffer, its step where it is a call of Python) of each segment, for the calling thread."""
-        cache = self._local.__dict__.setdefault("segments", {})
-        if size not in cache:
-            cache[size] = [_prepare(segment, size) for segment in self._segments[size]]
-        return cache[size]
+        try:
+            return self._local.segments[size]
+        except (AttributeError, KeyError):
+            cache = self._local.__dict__.setdefault("segments", {})
+            return cache.setdefault(size, [_prepare(segment, size) for segment in self._segments[size]])
 
     def profile(self, x: np.ndarray) -> dict[str, float]:
         """Seconds that each step takes for one batch x, by step name, in one run."""
@@ -116,7 +118,7 @@ class Plan:
         return "\n".join(lines)
 
     def _check(self, x: np.ndarray) -> np.ndarray:
-        if not isinstance(x, np.ndarray) or x.dtype != np.float32:
+        if not isinstance(x, np.ndarray) or x.dtype != FLOAT:
             raise TypeError(f"a plan takes float32 arrays, not {getattr(x, 'dtype', type(x).__name__)}")
         if x.shape[1:] != self.input_shape or not x.ndim:
             raise ValueError(f"this plan takes (N, {', '.join(map(str, self.input_shape))}), not shape {x.shape}")

@@ -183,7 +183,7 @@ class Prepared:
 
     def run(self, x: np.ndarray, y: np.ndarray) -> None:
         """Compute y (N, ...) from x (N, ...), both contiguous float32, N at most the program's batch."""
-        run_job(self.job, x.reshape(-1), y.reshape(-1), len(x), self.threads)
+        run_job(self.job, x.ravel(), y.ravel(), len(x), self.threads)  # views: quicker than by reshape
 
 
 def _inside(stages: np.ndarray) -> set[int]:

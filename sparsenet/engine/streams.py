@@ -13,6 +13,8 @@ from ..kernels.sparse import Product
 from .tiling import Geometry, Tiling, column_taps, row_taps
 
 SHORT = 1 << 16  # inputs that an offset of 16 bits reaches
+SORTED = 16 * LINE  # outputs that are sorted by their number of entries: threads get about as much of each
+ADDING = 0.5  # what it takes to add up the lanes of a line, in gathers of LINE numbers
 NOTHING = np.zeros(0, np.float32)
 
 
@@ -26,7 +28,8 @@ class Stream:
         An offset into the window and the bits of M float32 weights; uint16, (entries,), offsets alone, for one sample.
     pointers : int64, (chunks blocks + 1,)
     spans : int64, (blocks, 2)
-        The first and the last chunk in which a block row has entries; (0, 0) where it has none.
+        The first and the last chunk in which a block row has entries; (0, 0) where it has none. In slices (slots,):
+        the output of each slot, -1 behind the last one.
     bias : float32, (blocks M,)
     values : float32
         The weights for one sample, which are loaded many at a time.
@@ -133,6 +136,36 @@ def pack_single(weight: np.ndarray, mask: np.ndarray, bias: np.ndarray) -> Strea
     stream = _pack(weight, mask, bias, 1, -(-inputs // SHORT), *places)
     offsets, values = np.pad(stream.entries, ((0, LINE), (0, 0))).T
     return replace(stream, entries=offsets.astype(np.uint16), values=values.copy().view(np.float32))
+
+
+def _sliced(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The outputs in the order of their slots, and how many entries each has: within SORTED, the longest first."""
+    counts = mask.sum(axis=1)
+    order = np.lexsort((-counts, np.arange(len(mask)) // SORTED))
+    return order, counts[order]
+
+
+def is_better_sliced(mask: np.ndarray) -> bool:
+    """Whether LINE numbers are gathered less often for one sample with outputs as lanes than with entries."""
+    (_, counts), (outputs, inputs) = _sliced(mask), mask.shape
+    return inputs <= SHORT and counts[::LINE].sum() < (-(-counts // LINE)).sum() + ADDING * outputs
+
+
+def pack_slices(weight: np.ndarray, mask: np.ndarray, bias: np.ndarray) -> Stream:
+    """Stream of the same in slices of LINE outputs, for no more than SHORT inputs: see `sparse.multiply_slices`."""
+    (order, counts), empty = _sliced(mask), -len(mask) % LINE
+    slot, column = np.nonzero(mask[order])
+    pointers = np.concatenate([[0], np.cumsum(counts), np.full(empty, counts.sum())]).astype(np.int64)
+    nth = np.arange(slot.size) - pointers[slot]  # which of its output's entries it is
+    turn = np.lexsort((slot, nth, slot // LINE))
+    slot, column = slot[turn], column[turn]
+    return Stream(
+        np.pad(column, (0, LINE)).astype(np.uint16),
+        pointers,
+        np.pad(order, (0, empty), constant_values=-1).astype(np.int64),
+        np.pad(bias[order], (0, empty)).astype(np.float32),
+        np.pad(weight[order[slot], column], (0, LINE)).astype(np.float32),
+    )
 
 
 def size_single(inputs: int, outputs: int, *, relu: bool = False) -> Product:

@@ -1,4 +1,4 @@
-"""A line of sums for one sample of a fully connected layer: the lanes are entries of the stream.
+"""A line of sums for one sample of a fully connected layer: the lanes are outputs, or entries of one output.
 
 Sixteen weights are loaded at once; the numbers that they meet lie anywhere, and are gathered one by one. As in
 `simd.py`, each operation is a few lines of NumPy beside the LLVM instructions that it stands for.
@@ -49,6 +49,44 @@ def zero_line():
 @compiled(zero_line)
 def zero_line(typing_context):
     return LINE_OF_SUMS(), lambda context, builder, signature, args: ir.Constant(LINE_VECTOR, None)
+
+
+def load_line(numbers, k):
+    """LINE numbers from the k-th on."""
+    return numbers[k : k + LINE].copy()
+
+
+@compiled(load_line)
+def load_line(typing_context, numbers, k):
+    def emit(context, builder, signature, args):
+        check(context, builder, signature.args[0], args[0], args[1], LINE)
+        start = data_of(context, builder, signature.args[0], *args)
+        return load_at(builder, builder.bitcast(start, LINE_VECTOR.as_pointer()))
+
+    return LINE_OF_SUMS(numbers, types.intp), emit
+
+
+def add_lines(line, other):
+    """The sums of two lines, lane by lane."""
+    return line + other
+
+
+@compiled(add_lines)
+def add_lines(typing_context, line, other):
+    return LINE_OF_SUMS(line, other), lambda context, builder, signature, args: builder.fadd(*args)
+
+
+def number_of(line, lane):
+    """The number in one lane."""
+    return line[lane]
+
+
+@compiled(number_of)
+def number_of(typing_context, line, lane):
+    def emit(context, builder, signature, args):
+        return builder.extract_element(*args)
+
+    return types.float32(line, types.intp), emit
 
 
 def fma_line(line, values, offsets, k, count, x, base):

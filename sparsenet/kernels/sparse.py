@@ -19,12 +19,16 @@ from typing import NamedTuple
 import numpy as np
 
 from .blocks import add, fma, is_small, keep, load, relu, splat, store, zero
-from .gather import fma_line, sum_line, zero_line
+from .gather import add_lines, fma_line, load_line, number_of, sum_line, zero_line
 from .jit import inlined, kernel
+from .lanes import prefetch
 from .memory import call_tile
 from .simd import LANES, LINE
 from .squares import store_squares
 from .windows import pack_flat, pack_samples, pack_strip, pack_window, put_tall, put_tile, unpack_samples
+
+AHEAD = 16 * LINE  # words of the stream between what is multiplied and what is asked for
+RUN = 64  # entries of an output that are summed before they join its other entries: float32 sums stay exact enough
 
 
 class Target(NamedTuple):
@@ -105,14 +109,19 @@ class Product(NamedTuple):
 
 
 @inlined
-def _add_entries(tile, total, entries, k, end, window, base, step):
+def _add_entries(tile, m, total, entries, k, end, window, base, step):
     """Add entries k ... end - 1 of the stream to a block.
 
-    A small one has four sums, added at the end: each would wait for its own multiply-add before the next one.
+    A small one has four sums, added at the end: each would wait for its own multiply-add before the next one. It is
+    also so fast through its weights that they must be asked for, where they come from memory.
     """
     if is_small(tile):
+        words = 1 + m
         second, third, fourth = zero(tile), zero(tile), zero(tile)
         while k + 4 <= end:
+            prefetch(entries, k * words + AHEAD)
+            if len(tile) > 2:
+                prefetch(entries, k * words + AHEAD + LINE)
             total = fma(tile, total, entries, k, window, base, step)
             second = fma(tile, second, entries, k + 1, window, base, step)
             third = fma(tile, third, entries, k + 2, window, base, step)
@@ -149,7 +158,7 @@ def multiply_tile(
             continue
         kept = begin + (o - first) * t.size
         total = splat(tile, bias, o * m) if chunk == begins else load(tile, sums, kept)
-        total = _add_entries(tile, total, entries, entry, end, window, base, t.step)
+        total = _add_entries(tile, m, total, entries, entry, end, window, base, t.step)
         if chunk < ends:
             keep(tile, total, sums, kept)
             continue
@@ -257,3 +266,29 @@ def multiply_single(g, x, values, offsets, pointers, bias, y, part, parts):
                 line = fma_line(line, values, offsets, k, end - k, x, chunk * g.chunk)
             total += sum_line(line)
         y[o] = np.float32(0) if g.relu and total < 0 else total
+
+
+@kernel
+def multiply_slices(g, x, values, offsets, pointers, outputs, bias, y, part, parts):
+    """The same with a slice of LINE outputs as the lanes (sliced ELLPACK, Kreutzer et al., SISC 2014).
+
+    Slot p of a slice is output outputs[p] (-1: none), the longest first, with pointers[p + 1] - pointers[p] entries.
+    The j-th entries of a slice lie beside each other, and none is there to fill up: the first `count` slots have one.
+    """
+    slices = outputs.size // LINE
+    for first in range(part * slices // parts * LINE, (part + 1) * slices // parts * LINE, LINE):
+        total, k, count = load_line(bias, first), pointers[first], LINE
+        longest, shortest = pointers[first + 1] - k, pointers[first + LINE] - pointers[first + LINE - 1]
+        for begin in range(0, longest, RUN):
+            line = zero_line()
+            for j in range(begin, min(begin + RUN, longest)):
+                while shortest <= j:
+                    count -= 1
+                    shortest = pointers[first + count] - pointers[first + count - 1]
+                line = fma_line(line, values, offsets, k, count, x, 0)
+                k += count
+            total = add_lines(total, line)
+        for lane in range(LINE):
+            o, number = outputs[first + lane], number_of(total, lane)
+            if o >= 0:
+                y[o] = np.float32(0) if g.relu and number < 0 else number

@@ -12,7 +12,16 @@ from .blocks import tall_tile, wide_tile
 from .jit import inlined, kernel
 from .memory import floats, integers, reader, shorts, step, tile_step, words
 from .pooling import average_forward, max_forward, max_squares
-from .sparse import Convolution, Product, Target, convolve, multiply_samples, multiply_single, multiply_tile
+from .sparse import (
+    Convolution,
+    Product,
+    Target,
+    convolve,
+    multiply_samples,
+    multiply_single,
+    multiply_slices,
+    multiply_tile,
+)
 
 
 class Frame(NamedTuple):
@@ -150,6 +159,23 @@ def single() -> int:
             x = _sample(f.x, f.x_size, f.x_local, n, first, workspace)
             y = _sample(f.y, f.y_size, f.y_local, n, first, workspace)
             multiply_single(g, x, values, offsets, pointers, bias, y, part, parts)
+
+    return step(run)
+
+
+@cache
+def slices() -> int:
+    """Address of the fully connected layer, sample by sample, with outputs as lanes."""
+
+    def run(row, first, last, part, parts, workspace):
+        f, g = read_frame(row), read_product(row)
+        values, offsets = floats(f.values, f.value_count), shorts(f.entries, f.entry_count)
+        pointers, bias = integers(f.pointers, f.pointer_count), floats(f.bias, f.bias_size)
+        outputs = integers(f.spans, f.bias_size)
+        for n in range(first, last):
+            x = _sample(f.x, f.x_size, f.x_local, n, first, workspace)
+            y = _sample(f.y, f.y_size, f.y_local, n, first, workspace)
+            multiply_slices(g, x, values, offsets, pointers, outputs, bias, y, part, parts)
 
     return step(run)
 
