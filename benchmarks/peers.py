@@ -47,8 +47,14 @@ def has_conv(network: sn.Network) -> bool:
     return any(isinstance(layer, sn.Conv2d) for layer in network.layers().values())
 
 
+def is_plain(network: sn.Network) -> bool:
+    """Whether every convolution is one product: it has no groups; and no dilation, for short."""
+    convs = [layer for layer in network.layers().values() if isinstance(layer, sn.Conv2d)]
+    return all(layer.groups == 1 and layer.dilation == (1, 1) for layer in convs)
+
+
 def is_one_conv(network: sn.Network) -> bool:
-    return [type(layer) for layer in network.layers().values()] == [sn.Conv2d, sn.ReLU]
+    return is_plain(network) and [type(layer) for layer in network.layers().values()] == [sn.Conv2d, sn.ReLU]
 
 
 def load_sparsenet(form, threads):
@@ -91,8 +97,8 @@ def torch_module(layer):
 
     match layer:
         case sn.Conv2d():
-            sizes = layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding
-            module = nn.Conv2d(*sizes)
+            sizes = layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups
+            module = nn.Conv2d(layer.in_channels, layer.out_channels, *sizes)
         case sn.Linear():
             module = nn.Linear(layer.in_features, layer.out_features)
         case sn.ReLU():
@@ -235,7 +241,8 @@ def onnx_operator(layer):
     """(operator, attributes) of a layer."""
     match layer:
         case sn.Conv2d():
-            return "Conv", {"kernel_shape": layer.kernel_size, "strides": layer.stride, "pads": layer.padding * 2}
+            sizes = {"kernel_shape": layer.kernel_size, "strides": layer.stride, "pads": layer.padding * 2}
+            return "Conv", sizes | {"dilations": layer.dilation, "group": layer.groups}
         case sn.Linear():
             return "Gemm", {"transB": 1}
         case sn.ReLU():
@@ -315,7 +322,9 @@ ENGINES = {
         "dense peer", load_onnxruntime, ("onnxruntime", "onnx"), "session with all graph optimisations", NOTHING
     ),
     "openvino": Engine("dense peer", load_openvino, ("openvino", "onnx"), "latency hint, float32", NOTHING),
-    "scipy": Engine("sparse peer", load_scipy, ("scipy",), "CSR times the columns of im2col, one thread", EACH_STEP),
+    "scipy": Engine(
+        "sparse peer", load_scipy, ("scipy",), "CSR times the columns of im2col, one thread", EACH_STEP, is_plain
+    ),
     "scipy-product": Engine(
         "sparse product",
         load_scipy_product,
@@ -325,6 +334,11 @@ ENGINES = {
         is_one_conv,
     ),
     "torch-sparse": Engine(
-        "sparse peer", load_torch_sparse, ("torch",), "CSR times the columns of unfold, ReLU in place", EACH_STEP
+        "sparse peer",
+        load_torch_sparse,
+        ("torch",),
+        "CSR times the columns of unfold, ReLU in place",
+        EACH_STEP,
+        is_plain,
     ),
 }

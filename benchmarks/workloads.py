@@ -24,6 +24,13 @@ CONVS = (
     (32, 64, 5, 1, 28),
 )
 LARGE = CONVS[1:4]
+# the same, dilation, groups; the padding keeps the size
+KINDS = (
+    (64, 64, 3, 1, 28, 2, 1),
+    (128, 128, 3, 1, 28, 1, 4),
+    (128, 128, 3, 1, 28, 1, 128),
+    (128, 128, 3, 2, 28, 1, 128),
+)
 
 
 @dataclass(frozen=True)
@@ -60,8 +67,9 @@ def random_masks(network: sn.Network, sparsity: float, block: int) -> dict[str, 
     return {name: mask.repeat(block, axis=0) for name, mask in masks.items()}
 
 
-def conv_layer(inputs: int, outputs: int, kernel: int, stride: int) -> sn.Network:
-    conv = sn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, seed=SEED)
+def conv_layer(inputs: int, outputs: int, kernel: int, stride: int, dilation: int = 1, groups: int = 1) -> sn.Network:
+    padding = kernel // 2 * dilation
+    conv = sn.Conv2d(inputs, outputs, kernel, stride, padding, dilation=dilation, groups=groups, seed=SEED)
     return sn.chain({"conv": conv, "relu": sn.ReLU()})
 
 
@@ -90,6 +98,15 @@ def _convs(group: str, layers: tuple, batches: tuple, sparsities: tuple, block: 
             yield Case(group, name, build, (inputs, size, size), batch, sparsities, block)
 
 
+def _kinds(batches: tuple, sparsities: tuple) -> Iterator[Case]:
+    for inputs, outputs, kernel, stride, size, dilation, groups in KINDS:
+        name = f"{inputs}->{outputs} {kernel}x{kernel}{f'/{stride}' if stride > 1 else ''} @{size}"
+        name += f", dilation {dilation}" if dilation > 1 else f", {groups} groups"
+        build = partial(conv_layer, inputs, outputs, kernel, stride, dilation, groups)
+        for batch in batches:
+            yield Case("kinds", name, build, (inputs, size, size), batch, sparsities)
+
+
 def _linears(layers: tuple, batches: tuple, sparsities: tuple) -> Iterator[Case]:
     for inputs, outputs in layers:
         for batch in batches:
@@ -114,7 +131,8 @@ def all_cases() -> list[Case]:
     return [
         *_convs("conv", CONVS, (1, 32), SPARSE),
         *blocks,
-        *_linears(((1568, 128), (4096, 4096)), (1, 64, 256), SPARSE),
+        *_kinds((1, 32), SPARSE),
+        *_linears(((1568, 128), (1024, 1024), (4096, 4096)), (1, 64, 256), SPARSE),
         *_convs("dense", LARGE, (1, 32), (0.0, 0.5)),
         *_networks(),
         *_convs("breakeven", LARGE[:2], (1,), BREAK_EVEN),
@@ -147,14 +165,17 @@ def reference_output(network: sn.Network, x: np.ndarray) -> np.ndarray:
 
 
 def _reference_conv(layer: sn.Conv2d, x: np.ndarray) -> np.ndarray:
-    """One matrix product per position of the kernel, summed."""
-    (_, height, width), (sh, sw), (ph, pw) = layer.output_shape(x.shape[1:]), layer.stride, layer.padding
+    """One matrix product per group and position of the kernel, summed."""
+    (_, height, width), (sh, sw), (dh, dw) = layer.output_shape(x.shape[1:]), layer.stride, layer.dilation
+    (ph, pw), groups = layer.padding, layer.groups
     x = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
-    y = np.zeros((len(x), layer.out_channels, height * width))
+    weight = layer.weight.value.reshape(groups, -1, *layer.weight.value.shape[1:]).astype(np.float64)
+    y = np.zeros((len(x), groups, weight.shape[1], height * width))
     for i, j in np.ndindex(*layer.kernel_size):
-        seen = x[:, :, i : i + sh * (height - 1) + 1 : sh, j : j + sw * (width - 1) + 1 : sw]
-        y += layer.weight.value[:, :, i, j].astype(np.float64) @ seen.reshape(*seen.shape[:2], -1)
-    return (y + layer.bias.value[:, None]).reshape(len(x), -1, height, width)
+        top, left = i * dh, j * dw
+        seen = x[:, :, top : top + sh * (height - 1) + 1 : sh, left : left + sw * (width - 1) + 1 : sw]
+        y += weight[..., i, j] @ seen.reshape(len(x), groups, -1, height * width)
+    return y.reshape(len(x), -1, height, width) + layer.bias.value[:, None, None]
 
 
 def pooling_windows(layer: sn.MaxPool2d, x: np.ndarray) -> np.ndarray:

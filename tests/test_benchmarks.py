@@ -172,14 +172,26 @@ def small_network():
     return network, rng.standard_normal((3, 3, 11, 12)).astype(np.float32)
 
 
-def test_the_reference_is_the_network_in_float64():
-    network, x = small_network()
+def divided_layer():
+    """A convolution with a stride, dilation and groups."""
+    network = workloads.conv_layer(6, 8, 3, 2, dilation=2, groups=2)
+    network.apply_masks(workloads.random_masks(network, 0.5, 1))
+    return network, np.random.default_rng(5).standard_normal((3, 6, 11, 12)).astype(np.float32)
+
+
+@pytest.fixture(params=[small_network, divided_layer])
+def workload(request):
+    return request.param()
+
+
+def test_the_reference_is_the_network_in_float64(workload):
+    network, x = workload
     expected = network.astype(np.float64)(x.astype(np.float64))
     np.testing.assert_allclose(workloads.reference_output(network, x), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_every_engine_that_is_installed_agrees_with_the_reference(tmp_path):
-    network, x = small_network()
+def test_every_engine_that_is_installed_agrees_with_the_reference(workload, tmp_path):
+    network, x = workload
     path = tmp_path / "workload.pickle"
     path.write_bytes(pickle.dumps((network, x, workloads.reference_output(network, x))))
     engines = [name for name, engine in ENGINES.items() if engine.takes(network)]
