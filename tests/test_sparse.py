@@ -16,6 +16,7 @@ from sparsenet.engine import native, program, tiling
 from sparsenet.engine.streams import (
     is_better_sliced,
     is_blocked,
+    pack_convolution,
     pack_product,
     pack_single,
     pack_slices,
@@ -313,6 +314,28 @@ def test_nan_and_infinity_pass_through_kept_weights_only(value):
     assert np.array_equal(first[seen], np.full(9, value), equal_nan=True)
     assert np.isfinite(first[~seen]).all()
     assert np.isfinite(second).all()
+
+
+def test_what_no_weight_reads_is_not_copied():
+    """Stride 2 and a kernel of 2: a copy of even and one of odd rows and columns; two groups of two channels."""
+    g = tiling.Geometry((4, 8, 40), 2, (2, 2), (2, 2), (0, 0), (1, 1), 2)
+    mask = np.zeros((2, 2, 2, 2), bool)
+    mask[0, 1, 0, 0] = mask[1, 0, 1, 0] = mask[1, 0, 1, 1] = True
+    chosen = tiling.tile_convolution(g, 1)
+    stream = pack_convolution(np.ones(mask.shape, np.float32), mask, np.zeros(2, np.float32), g, chosen)
+    even_even, odd_row, odd_column, odd_odd = [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0], [0, 0, 1, 0]
+    assert stream.reads.reshape(4, 4).tolist() == [even_even, odd_row, odd_column, odd_odd]
+
+
+@pytest.mark.parametrize("kernel_size", [(3, 3), (1, 1)])
+@pytest.mark.parametrize("rows", [1, LINE])
+def test_channels_that_nothing_reads_are_not_looked_at(rng, kernel_size, rows):
+    x, weight = rng.standard_normal((6, 12, 13)).astype(np.float32), np.ones((LINE, 6, *kernel_size), np.float32)
+    mask, bias, pad = np.ones(weight.shape, bool), np.zeros(LINE, np.float32), kernel_size[0] // 2
+    mask[:, [1, 4]], x[[1, 4]] = False, np.nan
+    y = run_convolution(x, weight, mask, bias, (1, 1), (pad, pad), (1, 1), 1, rows)
+    expected = expected_convolution(np.nan_to_num(x), weight * mask, bias, (1, 1), (pad, pad), (1, 1), 1)
+    assert_near(y, expected)
 
 
 def test_stream_by_hand():

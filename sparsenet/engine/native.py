@@ -129,6 +129,6 @@ def native_pool(
 def native_scale(scale: np.ndarray, shift: np.ndarray, relu: bool, shape: tuple) -> Native:
     """y = scale x + shift per channel, then ReLU where asked."""
     g = calls.Scaling(shape[0], int(np.prod(shape[1:])), int(relu))
-    stream = Stream(NOTHING, NOTHING, NOTHING, shift.astype(np.float32), scale.astype(np.float32))
+    stream = Stream(NOTHING, NOTHING, NOTHING, shift.astype(np.float32), scale.astype(np.float32), NOTHING)
     size = int(np.prod(shape))
     return Native(calls.scale, g, size, size, stream, parts=shape[0], work=size)

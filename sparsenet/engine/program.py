@@ -192,7 +192,7 @@ def _inside(stages: np.ndarray) -> set[int]:
 
 
 def _frame(native: Native, window: int, sums: int) -> calls.Frame:
-    stream = native.stream or Stream(*[NOTHING] * 5)
+    stream = native.stream or Stream(*[NOTHING] * 6)
     return calls.Frame(
         call=native.address(),
         x=0,
@@ -211,6 +211,8 @@ def _frame(native: Native, window: int, sums: int) -> calls.Frame:
         spans=stream.spans.ctypes.data,
         bias=stream.bias.ctypes.data,
         bias_size=len(stream.bias),
+        reads=stream.reads.ctypes.data,
+        read_count=stream.reads.size,
         window=window,
         window_size=native.window,
         sums=sums,

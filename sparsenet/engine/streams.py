@@ -33,6 +33,8 @@ class Stream:
     bias : float32, (blocks M,)
     values : float32
         The weights for one sample, which are loaded many at a time.
+    reads : int64, (copies, channels)
+        Whether a convolution has a weight for this copy of an input channel: the others are not made.
 
     A layer that only scales has its factors in `values`, what it adds in `bias`, and nothing else.
     """
@@ -42,6 +44,7 @@ class Stream:
     spans: np.ndarray
     bias: np.ndarray
     values: np.ndarray
+    reads: np.ndarray
 
     @property
     def weights(self) -> int:
@@ -80,6 +83,7 @@ def _pack(
         _spans(counts.reshape(chunks, blocks) > 0),
         np.pad(bias, (0, blocks * block - len(bias))).astype(np.float32),
         NOTHING,
+        NOTHING,
     )
 
 
@@ -105,15 +109,19 @@ def pack_convolution(weight: np.ndarray, mask: np.ndarray, bias: np.ndarray, g: 
     group = np.arange(blocks) * block // (outputs // g.groups)
     channel = group[:, None] * inputs + c
     if sizes.strip:
-        place = i * g.dilation[0] * sizes.strip + j * g.dilation[1]
+        copy, place = 0 * j, i * g.dilation[0] * sizes.strip + j * g.dilation[1]
     else:
         copy = np.array(across.copies)[j] * sizes.phases + np.array(below.copies)[i]
         place = (copy * sizes.depth + np.array(below.shifts)[i]) * LINE + np.array(across.shifts)[j]
     offset = channel % sizes.chunk * sizes.length + place
     flat = (outputs, -1)
-    return _pack(
+    stream = _pack(
         weight.reshape(flat), mask.reshape(flat), bias, block, tiling.target.chunks, channel // sizes.chunk, offset
     )
+    taps = mask.reshape(g.groups, -1, c.size).any(axis=1)
+    reads = np.zeros((sizes.columns * sizes.phases, g.groups, inputs), np.int64)
+    np.logical_or.at(reads, (copy, slice(None), c), taps.T)
+    return replace(stream, reads=reads)
 
 
 def _alike(rows: int, column: np.ndarray) -> np.ndarray:
@@ -165,6 +173,7 @@ def pack_slices(weight: np.ndarray, mask: np.ndarray, bias: np.ndarray) -> Strea
         np.pad(order, (0, empty), constant_values=-1).astype(np.int64),
         np.pad(bias[order], (0, empty)).astype(np.float32),
         np.pad(weight[order[slot], column], (0, LINE)).astype(np.float32),
+        NOTHING,
     )
 
 

@@ -179,22 +179,23 @@ def multiply_tile(
 
 
 @kernel
-def _pack(g, x, first_channel, last_channel, r0, q0, window):
+def _pack(g, x, reads, first_channel, last_channel, r0, q0, window):
     """Pack the window of the area that begins at the output position (r0, q0), in its layout."""
     top, left = r0 * g.stride_y - g.pad_y, q0 * g.stride_x - g.pad_x
     if g.flat:
-        pack_flat(g, x, first_channel, last_channel, q0, window)
+        pack_flat(g, x, reads, first_channel, last_channel, q0, window)
     elif g.strip:
-        pack_strip(g, x, first_channel, last_channel, top, window)
+        pack_strip(g, x, reads, first_channel, last_channel, top, window)
     else:
-        pack_window(g, x, first_channel, last_channel, top, left, window)
+        pack_window(g, x, reads, first_channel, last_channel, top, left, window)
 
 
 @kernel
-def convolve(multiply, row, workspace, g, t, x, y, window, part, parts):
+def convolve(multiply, row, workspace, g, t, x, reads, y, window, part, parts):
     """Write the part-th of `parts` parts of the convolution of one image x into y (both flat).
 
-    `multiply` is the address of `multiply_tile` for this layer's tiles, which finds the stream by `row`. The last area
+    `multiply` is the address of `multiply_tile` for this layer's tiles, which finds the stream by `row`; `reads` says
+    which copies of which channels have a weight there: the others are not made. The last area
     of a row or column, and the last tile of an area, overlap the one before: the positions that they share get the same
     bits twice. Only tiles larger than the image reach over its edge.
     """
@@ -206,7 +207,7 @@ def convolve(multiply, row, workspace, g, t, x, y, window, part, parts):
         r0 = max(0, min(area // g.areas_x * g.area_rows, g.out_height - g.area_rows))
         q0 = max(0, min(area % g.areas_x * g.area_columns, g.out_width - g.area_columns))
         for chunk in range(t.chunks):
-            _pack(g, x, chunk * g.chunk, min((chunk + 1) * g.chunk, g.channels), r0, q0, window)
+            _pack(g, x, reads, chunk * g.chunk, min((chunk + 1) * g.chunk, g.channels), r0, q0, window)
             for o in range(first, last, g.group):
                 behind = min(o + g.group, last)
                 begin = (o - first) * t.size

@@ -47,6 +47,8 @@ class Frame(NamedTuple):
     spans: int
     bias: int
     bias_size: int
+    reads: int
+    read_count: int
     window: int
     window_size: int
     sums: int
@@ -123,11 +125,11 @@ def convolution() -> int:
 
     def run(row, first, last, part, parts, workspace):
         f, t, g = read_frame(row), read_target(row), read_convolution(row)
-        window = floats(workspace + f.window, f.window_size)
+        window, reads = floats(workspace + f.window, f.window_size), integers(f.reads, f.read_count)
         for n in range(first, last):
             x = _sample(f.x, f.x_size, f.x_local, n, first, workspace)
             y = _sample(f.y, f.y_size, f.y_local, n, first, workspace)
-            convolve(f.multiply, row, workspace, g, t, x, y, window, part, parts)
+            convolve(f.multiply, row, workspace, g, t, x, reads, y, window, part, parts)
 
     return step(run)
 

@@ -2,7 +2,8 @@
 
 A window holds lines of `LINE` numbers, each at the start of a cache line, with zeros where the image ends: a tile that
 reads a piece of a line at any shift crosses no cache line and tests for no edge. The numbers of a convolution with
-stride s are sorted by their phase: even columns lie beside each other, and so do odd ones.
+stride s are sorted by their phase: even columns lie beside each other, and so do odd ones. A copy of a channel that no
+weight reads (its reads[copy channels + c] is 0) is left out, and its part of the window holds anything.
 """
 
 from .jit import kernel
@@ -50,42 +51,53 @@ def _copy_strided(x, source, step, stride, first, last, ahead, window, target, c
 
 
 @kernel
-def pack_window(g, x, first_channel, last_channel, top, left, window):
-    """Copy what a tile needs of some channels of x, whose first lane's first tap is x[top, left], into the window.
+def _ahead(g, reads, copy, c):
+    """How far on to ask for input while channel c is copied."""
+    later = c + AHEAD
+    return AHEAD * g.plane if later < g.channels and reads[copy * g.channels + later] else 0
+
+
+@kernel
+def pack_window(g, x, reads, first_channel, last_channel, top, left, window):
+    """Copy what a tile needs of some channels of x into the window: its first lane's first tap is x[top, left].
 
     Place c length + ((p phases + h) depth + t) LINE + l = x[c, top + h + t s, left + p column_step + l s], 0 outside.
     """
-    step, stride, ahead = g.stride_y * g.pitch, g.stride_x, AHEAD * g.plane
+    step, stride = g.stride_y * g.pitch, g.stride_x
     for copy in range(g.columns * g.phases):
         column, row = left + copy // g.phases * g.column_step, top + copy % g.phases
         first, last = _meeting(column, g.width, stride, LINE)  # the lanes that meet the image
         above, below = _meeting(row, g.height, g.stride_y, g.depth)  # the lines that do
         source, target = first_channel * g.plane + (row + above * g.stride_y) * g.pitch + column, copy * g.depth * LINE
-        for _ in range(first_channel, last_channel):
-            for t in range(above):
-                clear_line(window, target + t * LINE)
-            if stride == 1:
-                _copy_lines(x, source, step, first, last, ahead, window, target + above * LINE, below - above)
-            else:
-                place = target + above * LINE
-                _copy_strided(x, source, step, stride, first, last, ahead, window, place, below - above)
-            for t in range(below, g.depth):
-                clear_line(window, target + t * LINE)
+        for c in range(first_channel, last_channel):
+            if reads[copy * g.channels + c]:
+                for t in range(above):
+                    clear_line(window, target + t * LINE)
+                place, ahead = target + above * LINE, _ahead(g, reads, copy, c)
+                if stride == 1:
+                    _copy_lines(x, source, step, first, last, ahead, window, place, below - above)
+                else:
+                    _copy_strided(x, source, step, stride, first, last, ahead, window, place, below - above)
+                for t in range(below, g.depth):
+                    clear_line(window, target + t * LINE)
             source += g.plane
             target += g.length
 
 
 @kernel
-def pack_flat(g, x, first_channel, last_channel, begin, window):
+def pack_flat(g, x, reads, first_channel, last_channel, begin, window):
     """Copy positions from `begin` on of some channels of x, wherever rows end, for 1 x 1 kernels.
 
     line c depth + t, lane l = x[c, begin + t LINE + l], 0 behind the image.
     """
-    positions, target = g.height * g.width, 0
+    positions = g.height * g.width
     for c in range(first_channel, last_channel):
-        source, rest = c * g.plane + begin, positions - begin
+        if not reads[c]:
+            continue
+        source, rest, target = c * g.plane + begin, positions - begin, (c - first_channel) * g.length
+        ahead = _ahead(g, reads, 0, c)
         for _ in range(g.depth):
-            prefetch(x, source + AHEAD * g.plane)
+            prefetch(x, source + ahead)
             copy_line(x, source, 0, rest, window, target)
             source += LINE
             rest -= LINE
@@ -93,19 +105,21 @@ def pack_flat(g, x, first_channel, last_channel, begin, window):
 
 
 @kernel
-def pack_strip(g, x, first_channel, last_channel, top, window):
+def pack_strip(g, x, reads, first_channel, last_channel, top, window):
     """Copy rows of some channels of x, each behind the one above, with the padding's zeros between them.
 
     window[c length + t strip + pad + l] = x[c, top + t, l]: the zeros behind a row are those before the next one too.
     """
     for c in range(first_channel, last_channel):
-        place = (c - first_channel) * g.length
+        if not reads[c]:
+            continue
+        place, ahead = (c - first_channel) * g.length, _ahead(g, reads, 0, c)
         clear_line(window, place)
         place += g.pad_x
         for row in range(top, top + g.depth):
             source, rest = c * g.plane + row * g.pitch, g.width if 0 <= row < g.height else 0
             for lane in range(0, g.strip, LINE):
-                prefetch(x, source + lane + AHEAD * g.plane)
+                prefetch(x, source + lane + ahead)
                 copy_line(x, source + lane, 0, rest - lane, window, place + lane)
             place += g.strip
 
