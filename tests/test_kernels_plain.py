@@ -70,7 +70,7 @@ X86 = platform.machine() in ("x86_64", "AMD64")
         ),
         pytest.param(
             {"NUMBA_CPU_NAME": "skylake-avx512", "NUMBA_CPU_FEATURES": AVX512} | FEW,
-            ENGINE,
+            ENGINE[:1],
             "",
             id="AVX-512",
             marks=pytest.mark.skipif(not HAS_AVX512, reason="for x86-64 with AVX-512"),
