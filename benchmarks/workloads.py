@@ -90,21 +90,15 @@ def vgg_like() -> sn.Network:
 
 
 def _convs(group: str, layers: tuple, batches: tuple, sparsities: tuple, block: int = 1) -> Iterator[Case]:
-    for inputs, outputs, kernel, stride, size in layers:
+    for inputs, outputs, kernel, stride, size, *others in layers:
+        dilation, groups = others or (1, 1)
         name = f"{inputs}->{outputs} {kernel}x{kernel}{f'/{stride}' if stride > 1 else ''} @{size}"
+        name += f", dilation {dilation}" if dilation > 1 else ""
+        name += f", {groups} groups" if groups > 1 else ""
         name += f", blocks of {block}x1" if block > 1 else ""
-        build = partial(conv_layer, inputs, outputs, kernel, stride)
-        for batch in batches:
-            yield Case(group, name, build, (inputs, size, size), batch, sparsities, block)
-
-
-def _kinds(batches: tuple, sparsities: tuple) -> Iterator[Case]:
-    for inputs, outputs, kernel, stride, size, dilation, groups in KINDS:
-        name = f"{inputs}->{outputs} {kernel}x{kernel}{f'/{stride}' if stride > 1 else ''} @{size}"
-        name += f", dilation {dilation}" if dilation > 1 else f", {groups} groups"
         build = partial(conv_layer, inputs, outputs, kernel, stride, dilation, groups)
         for batch in batches:
-            yield Case("kinds", name, build, (inputs, size, size), batch, sparsities)
+            yield Case(group, name, build, (inputs, size, size), batch, sparsities, block)
 
 
 def _linears(layers: tuple, batches: tuple, sparsities: tuple) -> Iterator[Case]:
@@ -131,7 +125,7 @@ def all_cases() -> list[Case]:
     return [
         *_convs("conv", CONVS, (1, 32), SPARSE),
         *blocks,
-        *_kinds((1, 32), SPARSE),
+        *_convs("kinds", KINDS, (1, 32), SPARSE),
         *_linears(((1568, 128), (1024, 1024), (4096, 4096)), (1, 64, 256), SPARSE),
         *_convs("dense", LARGE, (1, 32), (0.0, 0.5)),
         *_networks(),

@@ -3,6 +3,7 @@
 import os
 from dataclasses import replace
 from functools import partial
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -108,14 +109,11 @@ def test_convolution(
     x = rng.standard_normal((inputs, *size)).astype(np.float32)
     weight = rng.standard_normal((outputs, inputs // groups, *kernel_size)).astype(np.float32)
     mask, bias = blocked_mask(rng, weight.shape, rows, density), rng.standard_normal(outputs).astype(np.float32)
-    before, tiling.WINDOW = tiling.WINDOW, window  # small ones make many chunks
-    try:
-        geometry = (stride, padding, dilation, groups)
+    geometry = (stride, padding, dilation, groups)
+    with patch.object(tiling, "WINDOW", window):  # small ones make many chunks
         actual = run_convolution(
             x, weight, mask, bias, *geometry, rows, relu=relu, parts=division[0], splits=division[1]
         )
-    finally:
-        tiling.WINDOW = before
     expected = expected_convolution(x, weight * mask, bias, *geometry)
     assert_near(actual, np.maximum(expected, 0) if relu else expected)
 
@@ -164,11 +162,8 @@ def test_pooled_convolution(size, kernel_size, outputs, rows, density, parts, sp
 
 
 def pooled_step(layer, frozen, shape, rows, window=tiling.WINDOW):
-    before, tiling.WINDOW = tiling.WINDOW, window
-    try:
+    with patch.object(tiling, "WINDOW", window):
         return native.native_convolution(layer, frozen, frozen.pattern, True, shape, rows, pool=True)
-    finally:
-        tiling.WINDOW = before
 
 
 @pytest.mark.parametrize(("size", "fused"), [((28, 32), True), ((16, 16), True), ((27, 32), False), ((28, 31), False)])
@@ -234,12 +229,9 @@ def test_fully_connected(samples, inputs, outputs, rows, density, relu, parts, w
     x = rng.standard_normal((samples, inputs)).astype(np.float32)
     weight, bias = rng.standard_normal((outputs, inputs)).astype(np.float32), rng.standard_normal(outputs)
     mask, bias = blocked_mask(rng, weight.shape, rows, density), bias.astype(np.float32)
-    before, tiling.WINDOW = tiling.WINDOW, window
-    try:
+    with patch.object(tiling, "WINDOW", window):
         step = native.native_product(FrozenWeights(weight, mask, bias), mask, relu, samples, rows)
         actual = run(step, x, parts)
-    finally:
-        tiling.WINDOW = before
     expected = x.astype(np.float64) @ (weight * mask).T.astype(np.float64) + bias
     assert_near(actual, np.maximum(expected, 0) if relu else expected)
 

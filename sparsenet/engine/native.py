@@ -107,7 +107,7 @@ def native_single(frozen: FrozenWeights, mask: np.ndarray, relu: bool) -> Native
     sliced = is_better_sliced(mask)
     stream = (pack_slices if sliced else pack_single)(frozen.weight, mask, frozen.bias)
     return Native(
-        calls.slices if sliced else calls.single,
+        partial(calls.single, sliced),
         size_single(inputs, outputs, relu=relu),
         inputs,
         outputs,

@@ -195,9 +195,9 @@ def convolve(multiply, row, workspace, g, t, x, reads, y, window, part, parts):
     """Write the part-th of `parts` parts of the convolution of one image x into y (both flat).
 
     `multiply` is the address of `multiply_tile` for this layer's tiles, which finds the stream by `row`; `reads` says
-    which copies of which channels have a weight there: the others are not made. The last area
-    of a row or column, and the last tile of an area, overlap the one before: the positions that they share get the same
-    bits twice. Only tiles larger than the image reach over its edge.
+    which copies of which channels have a weight there: the others are not made. The last area of a row or column, and
+    the last tile of an area, overlap the one before: the positions that they share get the same bits twice. Only tiles
+    larger than the image reach over its edge.
     """
     areas, shrink = g.areas_y * g.areas_x, 1 + t.pool
     tasks = areas * g.splits

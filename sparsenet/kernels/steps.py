@@ -150,8 +150,8 @@ def product() -> int:
 
 
 @cache
-def single() -> int:
-    """Address of the fully connected layer, sample by sample."""
+def single(sliced: bool) -> int:
+    """Address of the fully connected layer, sample by sample, with entries or with slices of outputs as lanes."""
 
     def run(row, first, last, part, parts, workspace):
         f, g = read_frame(row), read_product(row)
@@ -160,24 +160,11 @@ def single() -> int:
         for n in range(first, last):
             x = _sample(f.x, f.x_size, f.x_local, n, first, workspace)
             y = _sample(f.y, f.y_size, f.y_local, n, first, workspace)
-            multiply_single(g, x, values, offsets, pointers, bias, y, part, parts)
-
-    return step(run)
-
-
-@cache
-def slices() -> int:
-    """Address of the fully connected layer, sample by sample, with outputs as lanes."""
-
-    def run(row, first, last, part, parts, workspace):
-        f, g = read_frame(row), read_product(row)
-        values, offsets = floats(f.values, f.value_count), shorts(f.entries, f.entry_count)
-        pointers, bias = integers(f.pointers, f.pointer_count), floats(f.bias, f.bias_size)
-        outputs = integers(f.spans, f.bias_size)
-        for n in range(first, last):
-            x = _sample(f.x, f.x_size, f.x_local, n, first, workspace)
-            y = _sample(f.y, f.y_size, f.y_local, n, first, workspace)
-            multiply_slices(g, x, values, offsets, pointers, outputs, bias, y, part, parts)
+            if sliced:
+                outputs = integers(f.spans, f.bias_size)
+                multiply_slices(g, x, values, offsets, pointers, outputs, bias, y, part, parts)
+            else:
+                multiply_single(g, x, values, offsets, pointers, bias, y, part, parts)
 
     return step(run)
 
