@@ -141,7 +141,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from .lab.calibration import run_calibration
+    from .lab.break_even import run_calibration
     from .lab.experiment import Narrator
 
     terminal = _Terminal()

@@ -8,7 +8,7 @@ import pytest
 
 import sparsenet as sn
 from sparsenet.lab import plots
-from sparsenet.lab.calibration import (
+from sparsenet.lab.break_even import (
     DEFAULT_SHAPES,
     LAYER,
     Calibration,
@@ -225,7 +225,7 @@ def test_the_plot_shows_every_layer_beside_theory(calibration, tmp_path, monkeyp
 
 
 def test_without_matplotlib_there_is_a_line_instead_of_a_plot(calibration, tmp_path, monkeypatch):
-    from sparsenet.lab import calibration as module
+    from sparsenet.lab import break_even as module
 
     monkeypatch.setattr(module, "calibrate", lambda **settings: calibration)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)

@@ -12,6 +12,7 @@ import pytest
 
 import sparsenet as sn
 from sparsenet import cli
+from sparsenet.lab import break_even
 
 QUICK = ["--epochs", "2", "--retrain-epochs", "1", "--rounds", "2", "--threads", "2", "--max-drop", "0.9"]
 KEYS = {
@@ -201,7 +202,6 @@ def test_a_quick_calibration(tmp_path, capsys):
 
 
 def test_an_interrupted_calibration_leaves_whole_files_only(tmp_path, capsys, monkeypatch):
-    from sparsenet.lab import calibration
 
     def interrupt(*arguments):
         raise KeyboardInterrupt
@@ -209,9 +209,9 @@ def test_an_interrupted_calibration_leaves_whole_files_only(tmp_path, capsys, mo
     for stage in ("calibrate", "plot_calibration", "write_json"):
         with monkeypatch.context() as patch:
             if stage != "calibrate":
-                shape = calibration.LayerShape(4, 4)
-                patch.setattr(calibration, "QUICK", {"shapes": (shape,), "sparsities": (0.5,), "seconds": 0.01})
-            patch.setattr(calibration, "_measure_layer" if stage == "calibrate" else stage, interrupt)
+                shape = break_even.LayerShape(4, 4)
+                patch.setattr(break_even, "QUICK", {"shapes": (shape,), "sparsities": (0.5,), "seconds": 0.01})
+            patch.setattr(break_even, "_measure_layer" if stage == "calibrate" else stage, interrupt)
             assert cli.main(["bench", "--quick", "--out", str(tmp_path / stage)]) == 130
         assert "interrupted; files written so far are whole" in capsys.readouterr().err
     files = {stage: [path.name for path in (tmp_path / stage).iterdir()] for stage in ("calibrate", "plot_calibration")}

@@ -1,4 +1,4 @@
-"""Convolution: every stride, padding and kernel against scipy.signal.correlate, by adjoint, and fast = reference."""
+"""Convolution: every stride, padding and kernel against scipy.signal.correlate, by adjoint; fast = plain loops."""
 
 import itertools
 
@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import correlate
 
-from sparsenet.kernels import conv, reference
-from sparsenet.kernels.threads import threads
+from sparsenet.kernels import im2col_conv, naive_conv
+from sparsenet.machine.threads import threads
 
 KERNELS = [(1, 1), (2, 2), (3, 3), (5, 5), (1, 3), (4, 2)]
 STRIDES = [(1, 1), (2, 2), (3, 3), (1, 2), (2, 1)]
@@ -23,7 +23,7 @@ SPREAD = [
     )
 ]
 COMBINATIONS = WHOLE + SPREAD  # kernel, (stride, padding, dilation, groups)
-PATHS = {"im2col": conv, "loops": reference}
+PATHS = {"im2col": im2col_conv, "loops": naive_conv}
 
 
 def correlate_oracle(x, weight, bias, stride, padding, dilation, groups):
@@ -86,14 +86,14 @@ def test_im2col_agrees_with_the_loops(size, kernel, stride, padding, dilation, g
     window = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
     if any(n + 2 * p < k for n, p, k in zip(size, padding, window, strict=True)):
         with pytest.raises(ValueError, match="does not fit"):
-            conv.conv2d(x, weight, bias, *geometry)
+            im2col_conv.conv2d(x, weight, bias, *geometry)
         return
-    y = conv.conv2d(x, weight, bias, *geometry)
-    np.testing.assert_allclose(y, reference.conv2d(x, weight, bias, *geometry), rtol=1e-4, atol=1e-4)
+    y = im2col_conv.conv2d(x, weight, bias, *geometry)
+    np.testing.assert_allclose(y, naive_conv.conv2d(x, weight, bias, *geometry), rtol=1e-4, atol=1e-4)
     dy = rng.standard_normal(y.shape).astype(np.float32)
     for fast, slow in [
-        (conv.conv2d_input_gradient, reference.conv2d_input_gradient),
-        (conv.conv2d_weight_gradient, reference.conv2d_weight_gradient),
+        (im2col_conv.conv2d_input_gradient, naive_conv.conv2d_input_gradient),
+        (im2col_conv.conv2d_weight_gradient, naive_conv.conv2d_weight_gradient),
     ]:
         first = (dy, weight, size) if "input" in fast.__name__ else (x, dy, kernel)
         np.testing.assert_allclose(fast(*first, *geometry), slow(*first, *geometry), rtol=1e-4, atol=1e-4)
@@ -102,11 +102,11 @@ def test_im2col_agrees_with_the_loops(size, kernel, stride, padding, dilation, g
 def test_worked_by_hand():
     x = np.arange(1.0, 10).reshape(1, 1, 3, 3)
     weight = np.array([[[[1.0, 0], [0, -1]]]])
-    y = conv.conv2d(x, weight, np.array([10.0]), (1, 1), (0, 0))
+    y = im2col_conv.conv2d(x, weight, np.array([10.0]), (1, 1), (0, 0))
     assert y.tolist() == [[[[6, 6], [6, 6]]]]  # 1 - 5 + 10, 2 - 6 + 10, ...
-    dx = conv.conv2d_input_gradient(np.ones((1, 1, 2, 2)), weight, (3, 3), (1, 1), (0, 0))
+    dx = im2col_conv.conv2d_input_gradient(np.ones((1, 1, 2, 2)), weight, (3, 3), (1, 1), (0, 0))
     assert dx.tolist() == [[[[1, 1, 0], [1, 0, -1], [0, -1, -1]]]]
-    dw = conv.conv2d_weight_gradient(x, np.ones((1, 1, 2, 2)), (2, 2), (1, 1), (0, 0))
+    dw = im2col_conv.conv2d_weight_gradient(x, np.ones((1, 1, 2, 2)), (2, 2), (1, 1), (0, 0))
     assert dw.tolist() == [[[[12, 16], [24, 28]]]]  # sums of the four 2x2 corners
 
 
@@ -115,11 +115,11 @@ def test_groups_and_dilation_by_hand():
     x = np.array([[[[1.0, 2, 3, 4]], [[5, 6, 7, 8]]]])
     weight = np.array([[[[1.0, -1]]], [[[10, 10]]]])
     geometry = ((1, 1), (0, 0), (1, 2), 2)
-    y = conv.conv2d(x, weight, np.zeros(2), *geometry)
+    y = im2col_conv.conv2d(x, weight, np.zeros(2), *geometry)
     assert y.tolist() == [[[[-2, -2]], [[120, 140]]]]
-    dx = conv.conv2d_input_gradient(np.ones((1, 2, 1, 2)), weight, (1, 4), *geometry)
+    dx = im2col_conv.conv2d_input_gradient(np.ones((1, 2, 1, 2)), weight, (1, 4), *geometry)
     assert dx.tolist() == [[[[1, 1, -1, -1]], [[10, 10, 10, 10]]]]
-    dw = conv.conv2d_weight_gradient(x, np.ones((1, 2, 1, 2)), (1, 2), *geometry)
+    dw = im2col_conv.conv2d_weight_gradient(x, np.ones((1, 2, 1, 2)), (1, 2), *geometry)
     assert dw.tolist() == [[[[3, 7]]], [[[11, 15]]]]
 
 
@@ -129,9 +129,9 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(rng, groups):
     geometry, results = ((1, 1), (1, 1), (1, 1), groups), []
     for count in (1, 2, 3):
         with threads(count):
-            y = conv.conv2d(x, weight, bias, *geometry)
-            dw = conv.conv2d_weight_gradient(x, y, (3, 3), *geometry)
-            dx = conv.conv2d_input_gradient(y, weight, (20, 20), *geometry)
+            y = im2col_conv.conv2d(x, weight, bias, *geometry)
+            dw = im2col_conv.conv2d_weight_gradient(x, y, (3, 3), *geometry)
+            dx = im2col_conv.conv2d_input_gradient(y, weight, (20, 20), *geometry)
             results.append((y.tobytes(), dw.tobytes(), dx.tobytes()))
     assert results[0] == results[1] == results[2]
 
@@ -139,18 +139,18 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(rng, groups):
 def test_views_and_empty_batches(rng):
     x, weight, bias = example(rng, (3, 3))
     turned = np.ascontiguousarray(x.transpose(0, 1, 3, 2)).transpose(0, 1, 3, 2)
-    expected = conv.conv2d(x, weight, bias, (1, 1), (1, 1))
-    assert np.array_equal(conv.conv2d(turned, weight, bias, (1, 1), (1, 1)), expected)
-    assert conv.conv2d(x[:0], weight, bias, (1, 1), (1, 1)).shape == (0, *expected.shape[1:])
+    expected = im2col_conv.conv2d(x, weight, bias, (1, 1), (1, 1))
+    assert np.array_equal(im2col_conv.conv2d(turned, weight, bias, (1, 1), (1, 1)), expected)
+    assert im2col_conv.conv2d(x[:0], weight, bias, (1, 1), (1, 1)).shape == (0, *expected.shape[1:])
 
 
 def test_bad_input_is_named(rng):
     x, weight, bias = example(rng, (3, 3))
     with pytest.raises(ValueError, match="one C"):
-        conv.conv2d(x[:, :2], weight, bias, (1, 1), (0, 0))
+        im2col_conv.conv2d(x[:, :2], weight, bias, (1, 1), (0, 0))
     with pytest.raises(ValueError, match="one C"):
-        conv.conv2d(x, weight, bias, (1, 1), (0, 0), (1, 1), 2)
+        im2col_conv.conv2d(x, weight, bias, (1, 1), (0, 0), (1, 1), 2)
     with pytest.raises(ValueError, match="O a multiple of G = 4 groups"):
-        conv.conv2d(np.repeat(x, 4, axis=1), weight[:6], bias[:6], (1, 1), (0, 0), (1, 1), 4)
+        im2col_conv.conv2d(np.repeat(x, 4, axis=1), weight[:6], bias[:6], (1, 1), (0, 0), (1, 1), 4)
     with pytest.raises(TypeError, match="float32"):
-        conv.conv2d(x.astype(np.float32), weight, bias, (1, 1), (0, 0))
+        im2col_conv.conv2d(x.astype(np.float32), weight, bias, (1, 1), (0, 0))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsenet.nn.encodings import (
+from sparsenet.files.codecs import (
     Section,
     decode_bits,
     decode_gaps,

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sparsenet as sn
-from sparsenet.engine.formats import im2col, scipy_conv2d, scipy_linear, to_csr
-from sparsenet.engine.tuning import candidates, runnable
-from sparsenet.engine.weights import FrozenWeights
-from sparsenet.kernels import conv, csr, linear, reference
+from sparsenet.engine.autotune import candidates, runnable
+from sparsenet.engine.folding import FrozenWeights
+from sparsenet.engine.scipy_reference import im2col, scipy_conv2d, scipy_linear, to_csr
+from sparsenet.kernels import csr_loops, im2col_conv, linear, naive_conv
 
 FORMS = ("auto", "dense", "csr", "scipy")
 
@@ -36,12 +36,12 @@ def test_csr_convolution(size, kernel, stride, padding, dilation, groups, densit
     x, weight = rng.standard_normal((3, 4, *size)), rng.standard_normal((4, 4 // groups, *kernel))
     bias, mask = rng.standard_normal(4), rng.random(weight.shape) < density
     weight *= mask
-    expected = reference.conv2d(x, weight, bias, stride, padding, dilation, groups)
+    expected = naive_conv.conv2d(x, weight, bias, stride, padding, dilation, groups)
     matrix = to_csr(weight, mask, groups)
     product = scipy_conv2d(x, matrix, bias, kernel, stride, padding, dilation)
     np.testing.assert_allclose(product, expected, rtol=1e-9, atol=1e-12)
     y, arrays = np.empty_like(expected), (matrix.data, matrix.indices, matrix.indptr)
-    csr.csr_conv2d(x, arrays, bias, kernel, stride, padding, y, dilation=dilation, relu=relu)
+    csr_loops.csr_conv2d(x, arrays, bias, kernel, stride, padding, y, dilation=dilation, relu=relu)
     np.testing.assert_allclose(y, np.maximum(expected, 0) if relu else expected, rtol=1e-9, atol=1e-12)
 
 
@@ -55,7 +55,7 @@ def test_csr_linear(rng, samples, density, relu):
     matrix = to_csr(weight, mask)
     np.testing.assert_allclose(scipy_linear(x, matrix, bias), expected, atol=1e-12)
     y = np.empty((samples, 7))
-    csr.csr_linear(x, (matrix.data, matrix.indices, matrix.indptr), bias, y, relu=relu)
+    csr_loops.csr_linear(x, (matrix.data, matrix.indices, matrix.indptr), bias, y, relu=relu)
     np.testing.assert_allclose(y, np.maximum(expected, 0) if relu else expected, atol=1e-12)
     np.testing.assert_allclose(linear.linear(x, weight * mask, bias), expected, atol=1e-12)
 
@@ -280,8 +280,8 @@ def test_dense_and_sparse_plan_have_the_accuracy_of_the_masked_network(trained, 
 
 def test_the_dense_kernel_is_checked_by_the_loops_in_float32(rng):
     x, weight = rng.standard_normal((2, 16, 14, 14)).astype(np.float32), rng.standard_normal((32, 16, 3, 3))
-    y = conv.conv2d(x, weight.astype(np.float32), np.zeros(32, np.float32), (1, 1), (1, 1))
-    exact = reference.conv2d(
+    y = im2col_conv.conv2d(x, weight.astype(np.float32), np.zeros(32, np.float32), (1, 1), (1, 1))
+    exact = naive_conv.conv2d(
         x.astype(np.float64), weight.astype(np.float32).astype(float), np.zeros(32), (1, 1), (1, 1)
     )
     np.testing.assert_allclose(y, exact, rtol=1e-5, atol=1e-5 * np.abs(exact).max())

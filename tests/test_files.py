@@ -13,8 +13,8 @@ import pytest
 from helpers import random_cnn
 
 import sparsenet as sn
-from sparsenet.nn.encodings import Section, pack, split_values
-from sparsenet.nn.files import bytes_by_layer, write_atomically
+from sparsenet.files.checkpoint import bytes_by_layer, write_atomically
+from sparsenet.files.codecs import Section, pack, split_values
 
 WRITTEN = """
 UEsDBBQAAAAIAAAAIQBRAlQdQgEAALgDAAALAAAAaGVhZGVyLmpzb26lksFuwjAMQH9l8jkDWrYdetx52g+gCpni0ojWqRIXhFD/fQ6wjYoeGDvUrRzn

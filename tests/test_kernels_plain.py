@@ -88,7 +88,7 @@ def test_the_kernels_in_another_mode(tmp_path, variables, tests, select):
 
 def test_the_cache_on_disk_hits_in_a_new_process(tmp_path):
     code = (
-        "import numpy as np; from sparsenet.kernels import conv\n"
+        "import numpy as np; from sparsenet.kernels import im2col_conv as conv\n"
         "one = np.ones((1, 1, 3, 3), np.float32)\n"
         "conv.conv2d(one, one, np.zeros(1, np.float32), (1, 1), (0, 0))\n"
         "print(sum(conv._forward.stats.cache_hits.values()), sum(conv._forward.stats.cache_misses.values()))"
@@ -106,7 +106,7 @@ def test_an_edit_of_any_kernel_file_is_noticed(tmp_path):
     package = tmp_path / "sparsenet"
     shutil.copytree(Path(sn.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     code = (
-        "import numpy as np; from sparsenet.kernels import conv\n"
+        "import numpy as np; from sparsenet.kernels import im2col_conv as conv\n"
         "one = np.ones((1, 1, 3, 3), np.float32)\n"
         "conv.conv2d(one, one, np.zeros(1, np.float32), (1, 1), (0, 0))\n"
         "print(sum(conv._forward.stats.cache_hits.values()))"
@@ -116,7 +116,7 @@ def test_an_edit_of_any_kernel_file_is_noticed(tmp_path):
     hits = []
     for edit in (False, False, True):
         if edit:
-            with open(package / "kernels" / "simd.py", "a") as file:
+            with open(package / "machine" / "vectors.py", "a") as file:
                 file.write("# edited\n")
         run = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
         hits.append(int(run.stdout))

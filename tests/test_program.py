@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import sparsenet as sn
-from sparsenet.engine import native, program
-from sparsenet.kernels.crew import PATIENCE
+from sparsenet.engine import lowering, program
+from sparsenet.machine.worker_pool import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,8 @@ def test_threads_share_the_samples_or_the_outputs_of_a_linear_layer(rng, monkeyp
     sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.layerwise, 0.9)
     x = rng.standard_normal((64, 1568)).astype(np.float32)
     expected = np.maximum(x.astype(np.float64) @ network["fc"].weight.value.T, 0)
-    for near in (native.NEAR, 0):
-        monkeypatch.setattr(native, "NEAR", near)
+    for near in (lowering.NEAR, 0):
+        monkeypatch.setattr(lowering, "NEAR", near)
         plan = sn.compile(network, (1568,), batch=64, threads=threads, form="csr")
         np.testing.assert_allclose(plan(x), expected, rtol=1e-5, atol=1e-5 * expected.max())
 
@@ -192,11 +192,11 @@ def test_a_compiled_network_classifies_mnist_as_the_masked_one_does():
 def test_a_warm_cache_compiles_a_plan_without_compiling_kernels(tmp_path):
     code = (
         "import sparsenet as sn, numpy as np\n"
-        "from sparsenet.kernels import memory\n"
+        "from sparsenet.machine import pointers\n"
         "net = sn.chain({'conv': sn.Conv2d(1, 2, 3), 'relu': sn.ReLU()})\n"
         "plan = sn.compile(net, (1, 12, 12), form='csr', threads=1)\n"
         "plan(np.zeros((1, 1, 12, 12), np.float32))\n"
-        "print(sum(step._cache_hits for step in memory._keep), len(memory._keep))"
+        "print(sum(step._cache_hits for step in pointers._keep), len(pointers._keep))"
     )
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     outputs = [

@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from numba import config, njit
 
 import sparsenet as sn
-from sparsenet.engine import native, program, tiling
-from sparsenet.engine.streams import (
+from sparsenet.engine import lowering, program
+from sparsenet.engine.folding import FrozenWeights
+from sparsenet.kernels import direct_sparse_conv, naive_conv, pooling, sparse_linear, tiling
+from sparsenet.kernels.tiling import Tile, tile_product
+from sparsenet.kernels.weight_packing import (
     is_better_sliced,
     is_blocked,
     pack_convolution,
@@ -23,12 +26,10 @@ from sparsenet.engine.streams import (
     pack_slices,
     size_single,
 )
-from sparsenet.engine.tiling import Tile, tile_product
-from sparsenet.engine.weights import FrozenWeights
-from sparsenet.kernels import blocks, gather, lanes, pooling, reference, sparse
-from sparsenet.kernels.blocks import tall_tile, wide_tile
-from sparsenet.kernels.jit import kernel
-from sparsenet.kernels.simd import LANES, LINE, REGISTERS, WIDEST
+from sparsenet.machine import gather, register_tile, vector_copy
+from sparsenet.machine.jit import kernel
+from sparsenet.machine.register_tile import tall_tile, wide_tile
+from sparsenet.machine.vectors import LANES, LINE, REGISTERS, WIDEST
 
 # In other modes and for other CPUs each size of a tile has to be compiled anew: fewer of them then.
 EXAMPLES = int(os.environ.get("SPARSENET_TEST_EXAMPLES", "150"))
@@ -48,7 +49,7 @@ def expected_convolution(x, weight, bias, stride, padding, dilation, groups):
     x, parts = x.astype(np.float64)[None], np.split(dilate(weight.astype(np.float64), dilation), groups)
     inputs = np.split(x, groups, axis=1)
     biases = np.split(bias.astype(np.float64), groups)
-    each = [reference.conv2d(i, w, b, stride, padding) for i, w, b in zip(inputs, parts, biases, strict=True)]
+    each = [naive_conv.conv2d(i, w, b, stride, padding) for i, w, b in zip(inputs, parts, biases, strict=True)]
     return np.concatenate(each, axis=1)[0]
 
 
@@ -65,7 +66,7 @@ def run(step, x, parts=1):
 def run_convolution(x, weight, mask, bias, stride, padding, dilation, groups, rows, *, relu=False, parts=1, splits=1):
     outputs, inputs, *kernel_size = weight.shape
     layer = sn.Conv2d(inputs * groups, outputs, kernel_size, stride, padding, dilation, groups)
-    step = native.native_convolution(layer, FrozenWeights(weight, mask, bias), mask, relu, x.shape, rows)
+    step = lowering.native_convolution(layer, FrozenWeights(weight, mask, bias), mask, relu, x.shape, rows)
     splits = min(splits, step.target.blocks)
     step = replace(step, sizes=step.sizes._replace(splits=splits), parts=step.parts * splits)
     return run(step, x[None], parts).reshape(outputs, -1)
@@ -163,7 +164,7 @@ def test_pooled_convolution(size, kernel_size, outputs, rows, density, parts, sp
 
 def pooled_step(layer, frozen, shape, rows, window=tiling.WINDOW):
     with patch.object(tiling, "WINDOW", window):
-        return native.native_convolution(layer, frozen, frozen.pattern, True, shape, rows, pool=True)
+        return lowering.native_convolution(layer, frozen, frozen.pattern, True, shape, rows, pool=True)
 
 
 @pytest.mark.parametrize(("size", "fused"), [((28, 32), True), ((16, 16), True), ((27, 32), False), ((28, 31), False)])
@@ -201,7 +202,7 @@ def test_every_tile(rng, monkeypatch, kernel_size, rows):
     ways = every_tiling(tiling.Geometry(x.shape, 17, kernel_size, padding=padding), rows)
     assert len(ways) > 3
     for way in ways:
-        monkeypatch.setattr(native, "tile_convolution", lambda *args, way=way, **kwargs: way)
+        monkeypatch.setattr(lowering, "tile_convolution", lambda *args, way=way, **kwargs: way)
         assert_near(run_convolution(x, weight, mask, bias, *geometry, rows), expected)
 
 
@@ -230,7 +231,7 @@ def test_fully_connected(samples, inputs, outputs, rows, density, relu, parts, w
     weight, bias = rng.standard_normal((outputs, inputs)).astype(np.float32), rng.standard_normal(outputs)
     mask, bias = blocked_mask(rng, weight.shape, rows, density), bias.astype(np.float32)
     with patch.object(tiling, "WINDOW", window):
-        step = native.native_product(FrozenWeights(weight, mask, bias), mask, relu, samples, rows)
+        step = lowering.native_product(FrozenWeights(weight, mask, bias), mask, relu, samples, rows)
         actual = run(step, x, parts)
     expected = x.astype(np.float64) @ (weight * mask).T.astype(np.float64) + bias
     assert_near(actual, np.maximum(expected, 0) if relu else expected)
@@ -252,10 +253,10 @@ def test_one_sample(inputs, outputs, parts, sliced, relu, seed):
     )
     mask = rng.random(weight.shape) < rng.random((outputs, 1))  # rows of very different lengths
     bias, y = rng.standard_normal(outputs).astype(np.float32), np.full(outputs, np.nan, np.float32)
-    multiply, stream = sparse.multiply_single, pack_single(weight, mask, bias)
+    multiply, stream = sparse_linear.multiply_single, pack_single(weight, mask, bias)
     if sliced:
         stream = pack_slices(weight, mask, bias)
-        multiply = partial(sparse.multiply_slices, outputs=stream.spans)
+        multiply = partial(sparse_linear.multiply_slices, outputs=stream.spans)
     arrays = {"values": stream.values, "offsets": stream.entries, "pointers": stream.pointers, "bias": stream.bias}
     for part in range(parts):
         multiply(size_single(inputs, outputs, relu=relu), x, **arrays, y=y, part=part, parts=parts)
@@ -271,7 +272,7 @@ def test_one_sample_of_many_inputs(rng, outputs, density):
     weight[mask] = rng.standard_normal(mask.sum())
     frozen = FrozenWeights(weight, mask, np.ones(outputs, np.float32))
     assert is_better_sliced(mask) == (outputs > 9)
-    assert_near(run(native.native_single(frozen, mask, False), x), x.astype(np.float64) @ weight.T + 1)
+    assert_near(run(lowering.native_single(frozen, mask, False), x), x.astype(np.float64) @ weight.T + 1)
 
 
 @pytest.mark.parametrize("outputs", [2, 40])
@@ -279,7 +280,7 @@ def test_nan_of_one_sample_passes_through_kept_weights_only(outputs):
     weight, mask, x = np.ones((outputs, 50), np.float32), np.ones((outputs, 50), bool), np.ones((1, 50), np.float32)
     x[0, 0], x[0, 7] = np.nan, np.inf
     mask[:, 0], mask[1, 7], mask[1::3, 20:] = False, False, False
-    y = run(native.native_single(FrozenWeights(weight, mask, np.zeros(outputs, np.float32)), mask, False), x)
+    y = run(lowering.native_single(FrozenWeights(weight, mask, np.zeros(outputs, np.float32)), mask, False), x)
     assert np.array_equal(y[0], np.where(mask[:, 7], np.inf, mask.sum(axis=1)))
 
 
@@ -289,7 +290,7 @@ def test_one_sample_of_more_inputs_than_an_offset_reaches(rng):
     mask[:, -1] = True
     weight[mask] = rng.standard_normal(mask.sum())
     x = rng.standard_normal((1, 70_000)).astype(np.float32)
-    actual = run(native.native_single(FrozenWeights(weight, mask, np.ones(2, np.float32)), mask, False), x)
+    actual = run(lowering.native_single(FrozenWeights(weight, mask, np.ones(2, np.float32)), mask, False), x)
     assert_near(actual, x.astype(np.float64) @ weight.T + 1)
 
 
@@ -386,10 +387,10 @@ def test_blocks_are_recognised():
 
 @kernel
 def _all_operations(shape, entries, numbers, out):
-    total = blocks.splat(shape, numbers, 1)
-    total = blocks.fma(shape, total, entries, 1, numbers, 2, 5)
-    blocks.store(shape, total, out, 3, 700, 100, 20)
-    blocks.keep(shape, blocks.relu(blocks.load(shape, numbers, 5)), out, 3000)
+    total = register_tile.splat(shape, numbers, 1)
+    total = register_tile.fma(shape, total, entries, 1, numbers, 2, 5)
+    register_tile.store(shape, total, out, 3, 700, 100, 20)
+    register_tile.keep(shape, register_tile.relu(register_tile.load(shape, numbers, 5)), out, 3000)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 3, 1), (2, 3, min(2, LINE // LANES)), (4, 2, 1)])
@@ -455,11 +456,11 @@ def test_a_number_of_two_lines(lane):
 
 @kernel
 def _all_copies(source, start, first, last, out):
-    lanes.copy_line(source, start, first, last, out, 0)
-    lanes.copy_every_second(source, start, first, last, out, LINE)
-    lanes.clear_line(out, 2 * LINE)
-    lanes.put_lanes(source, start, last, out, 3 * LINE)
-    lanes.transpose(source, start, LANES + 3, out, 5 * LINE, LANES + 1)
+    vector_copy.copy_line(source, start, first, last, out, 0)
+    vector_copy.copy_every_second(source, start, first, last, out, LINE)
+    vector_copy.clear_line(out, 2 * LINE)
+    vector_copy.put_lanes(source, start, last, out, 3 * LINE)
+    vector_copy.transpose(source, start, LANES + 3, out, 5 * LINE, LANES + 1)
 
 
 @given(start=st.integers(0, 9), first=st.integers(0, LINE), last=st.integers(0, LINE))
@@ -507,8 +508,10 @@ def test_no_tile_of_256_bits_spills(rows):
         tiles = [[Tile(rows, height, across) for height in tiling.HEIGHTS] for across in (1, 2)]
     for candidates in tiles:
         largest = next(t for t in candidates if t.fits)
-        fresh = njit(sparse.multiply_tile.py_func)  # the code of a kernel from the cache cannot be looked at
-        target = sparse.Target(rows, rows, largest.vectors * LANES, 1, 1, 0, 0, LANES, 0, 0)
+        fresh = njit(
+            direct_sparse_conv.multiply_tile.py_func
+        )  # the code of a kernel from the cache cannot be looked at
+        target = direct_sparse_conv.Target(rows, rows, largest.vectors * LANES, 1, 1, 0, 0, LANES, 0, 0)
         numbers, pointers = np.zeros(2 * largest.vectors * LANES, np.float32), np.zeros(2, np.int64)
         arrays = (np.zeros(1 + LINE, np.int32), np.array([0, 1]), pointers, numbers, numbers, 0, numbers, 0, numbers)
         fresh(

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 import sparsenet as sn
 from sparsenet.nn.layer import Layer
 from sparsenet.nn.network import Network, Node
+from sparsenet.pruning.dependency import extend_masks, find_couplings, fixed_layers
 from sparsenet.pruning.masks import Channel, Filter
-from sparsenet.pruning.structures import extend_masks, find_couplings, fixed_layers
 
 
 @given(

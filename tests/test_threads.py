@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import sparsenet as sn
-from sparsenet.kernels import threads as module
-from sparsenet.kernels.threads import available_threads, count_worth, current_threads, share
+from sparsenet.machine import threads as module
+from sparsenet.machine.threads import available_threads, count_worth, current_threads, share
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 100])
@@ -113,7 +113,7 @@ def test_a_forked_child_works():
         "    child = os.fork()\n"
         "    same = np.array_equal(net(x), expected)\n"
         "    if child == 0:\n"
-        "        from sparsenet.kernels.threads import _openblas_libraries\n"
+        "        from sparsenet.machine.threads import _openblas_libraries\n"
         "        with sn.threads(1):\n"
         "            one = all(get() == 1 for get, _ in _openblas_libraries())\n"
         "        os._exit(0 if same and one else 1)\n"
@@ -124,7 +124,7 @@ def test_a_forked_child_works():
 
 
 def test_kernels_compile_where_no_cache_can_be_written(monkeypatch):
-    from sparsenet.kernels import jit
+    from sparsenet.machine import jit
 
     def refuse(function, cache=False, nogil=False):
         if cache:

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsenet.engine import tiling
-from sparsenet.engine.tiling import Geometry, Taps, Tile, column_taps, phases, row_taps, tile_convolution, tile_product
-from sparsenet.kernels.simd import LANES, LINE
+from sparsenet.kernels import tiling
+from sparsenet.kernels.tiling import Geometry, Taps, Tile, column_taps, phases, row_taps, tile_convolution, tile_product
+from sparsenet.machine.vectors import LANES, LINE
 
 
 def test_taps_by_hand():

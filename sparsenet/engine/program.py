@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..kernels import steps as calls
-from ..kernels.crew import JOB, SPACING, run_job
-from ..kernels.simd import LANES, LINE
-from ..kernels.sparse import Convolution, Target
-from .streams import NOTHING, Stream
-from .tiling import PACKED
+from ..kernels.direct_sparse_conv import Convolution, Target
+from ..kernels.tiling import PACKED
+from ..kernels.weight_packing import NOTHING, Stream
+from ..machine.vectors import LANES, LINE
+from ..machine.worker_pool import JOB, SPACING, run_job
+from . import entry_points as calls
 
 SHARED = 100  # what a cache line that two threads write to costs, in multiply-adds of a vector
 WORTH = 150_000  # multiply-adds for which a second thread is worth the meeting at the end of a step

@@ -3,8 +3,8 @@
 import numpy as np
 
 from ..checks import check_output_gradient
-from .jit import kernel
-from .threads import share
+from ..machine.jit import kernel
+from ..machine.threads import share
 
 SMALL = 1 << 17  # elements below which a second thread costs more than it brings
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..checks import check_output_gradient
-from .threads import count_worth, share
+from ..machine.threads import count_worth, share
 
 SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it brings
 ROWS = 32  # rows of a piece: fixed, so that the bits do not depend on the number of threads

@@ -7,11 +7,11 @@ The 2x2 window with stride 2, which nearly every network uses, has loops of its 
 import numpy as np
 
 from ..checks import check_output_gradient
-from .conv import output_size
-from .jit import kernel
-from .simd import LANES
-from .squares import max_of_squares
-from .threads import count_worth, share
+from ..machine.jit import kernel
+from ..machine.maxpool_tile import max_of_squares
+from ..machine.threads import count_worth, share
+from ..machine.vectors import LANES
+from .im2col_conv import output_size
 
 SMALL = 1 << 15  # elements below which a second thread costs more than it brings
 

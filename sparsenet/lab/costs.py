@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from ..checks import check_count, check_positive
-from ..engine.plan import Plan, compile
-from ..kernels.threads import available_threads
+from ..engine.compile import compile
+from ..engine.plan import Plan
+from ..files.checkpoint import bytes_by_layer, save_network
+from ..machine.threads import available_threads
 from ..nn.counting import count_layers, count_total
-from ..nn.files import bytes_by_layer, save_network
 from ..nn.network import Network
 from ..pruning.surgery import remove_pruned_structures
 from .latency import Latency, interleave, measure

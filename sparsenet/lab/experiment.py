@@ -13,9 +13,9 @@ import numpy as np
 
 from .. import __version__
 from ..data.datasets import Dataset, load_dataset
-from ..engine.plan import compile
+from ..engine.compile import compile
+from ..files.checkpoint import save_network, write_atomically
 from ..nn import models
-from ..nn.files import save_network, write_atomically
 from ..nn.network import Network
 from ..nn.optimizers import SGD, cosine
 from ..nn.training import Epoch, evaluate, fit

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..nn.files import write_atomically
+from ..files.checkpoint import write_atomically
 from .report import count_threads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from .calibration import Calibration
+    from .break_even import Calibration
 
 
 def plot_accuracy(path: str | Path, sparsity: Sequence[float], accuracy: Sequence[float], dense: float) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .calibration import Calibration, LayerCalibration
+    from .break_even import Calibration, LayerCalibration
     from .costs import CostReport, Costs
 
 HEADER = ("layer", "parameters", "kept", "MACs", "kept", "bytes", "pruned", "dense", "masked", "compact", "sparse")

@@ -6,7 +6,7 @@ Letters: n sample, o output unit, c input channel, (r, q) output position, (i, j
 import numpy as np
 
 from ..checks import check_count, check_float_array, check_fraction, check_pair
-from ..kernels import activation, conv, linear
+from ..kernels import activation, im2col_conv, linear
 from .layer import Initializer, Layer, Parameter, Shape, he_normal
 
 
@@ -93,14 +93,14 @@ class Conv2d(Weighted):
 
     def forward(self, x, training=False):
         self.saved = x
-        return conv.conv2d(x, self.weight.value, self.bias.value, *self.geometry)
+        return im2col_conv.conv2d(x, self.weight.value, self.bias.value, *self.geometry)
 
     def set_gradients(self, dy):
-        self.weight.grad = conv.conv2d_weight_gradient(self.saved, dy, self.kernel_size, *self.geometry)
+        self.weight.grad = im2col_conv.conv2d_weight_gradient(self.saved, dy, self.kernel_size, *self.geometry)
         self.bias.grad = dy.sum(axis=(0, 2, 3))
 
     def input_gradient(self, dy):
-        return conv.conv2d_input_gradient(dy, self.weight.value, self.saved.shape[2:], *self.geometry)
+        return im2col_conv.conv2d_input_gradient(dy, self.weight.value, self.saved.shape[2:], *self.geometry)
 
     def parameters(self):
         return {"weight": self.weight, "bias": self.bias}
@@ -108,7 +108,7 @@ class Conv2d(Weighted):
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) != 3 or shape[0] != self.in_channels:
             raise ValueError(f"Conv2d takes images of {self.in_channels} channels (C, H, W), not shape {shape}")
-        return self.out_channels, *conv.output_size(shape[1:], self.kernel_size, *self.geometry[:3])
+        return self.out_channels, *im2col_conv.output_size(shape[1:], self.kernel_size, *self.geometry[:3])
 
     def config(self):
         names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")

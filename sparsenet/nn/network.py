@@ -6,15 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..checks import (
-    FLOATS,
-    check_count,
-    check_float_array,
-    check_fraction,
-    check_known,
-    check_output_gradient,
-)
-from ..kernels.threads import threads as use_threads
+from ..checks import FLOATS, check_count, check_float_array, check_fraction, check_known, check_output_gradient
+from ..machine.threads import threads as use_threads
 from .layer import Layer, Parameter, Shape
 from .layers import Weighted
 

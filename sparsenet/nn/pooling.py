@@ -4,7 +4,7 @@ import numpy as np
 
 from ..checks import check_pair
 from ..kernels import pooling
-from ..kernels.conv import output_size
+from ..kernels.im2col_conv import output_size
 from .layer import Layer, Shape
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..checks import check_count
-from ..kernels.threads import threads as use_threads
+from ..machine.threads import threads as use_threads
 from .layers import Dropout
 from .losses import accuracy, softmax_cross_entropy
 from .network import Network

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..checks import check_count, check_fraction, check_known
-from ..kernels.threads import threads as use_threads
+from ..machine.threads import threads as use_threads
 from ..nn.counting import count_total
 from ..nn.losses import accuracy, softmax_cross_entropy
 from ..nn.network import Network
 from ..nn.training import Data, Evaluation, Loss, Metric, batches, check_data, evaluate
+from .dependency import extend_masks, fixed_layers
 from .masks import Arrays
 from .scores import l1
 from .strategies import Strategy, proportional
-from .structures import extend_masks, fixed_layers
 
 Criterion = Callable[..., np.ndarray]
 

@@ -6,7 +6,7 @@ from ..nn.layer import Layer
 from ..nn.layers import Conv2d, Weighted
 from ..nn.network import Network
 from ..nn.normalization import WeightNorm
-from .structures import find_couplings, silent_units, unwrapped
+from .dependency import find_couplings, silent_units, unwrapped
 
 
 def remove_pruned_structures(network: Network) -> Network:

@@ -8,8 +8,8 @@ through a kept weight.
 
 import numpy as np
 
-from .jit import kernel
-from .threads import count_worth, share
+from ..machine.jit import kernel
+from ..machine.threads import count_worth, share
 
 SMALL = 1 << 18  # multiply-adds below which a second thread costs more than it brings
 

@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import models, overload, register_model
 
-from .simd import (
+from .vectors import (
     F32,
     I32,
     I64,

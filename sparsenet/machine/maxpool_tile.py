@@ -7,8 +7,8 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from .blocks import Wide, vectors_of
-from .simd import I64, LANES, address, check, compiled, data_of, further, load_at, shuffle, store_at
+from .register_tile import Wide, vectors_of
+from .vectors import I64, LANES, address, check, compiled, data_of, further, load_at, shuffle, store_at
 
 EVEN, ODD = (list(range(parity, 2 * LANES, 2)) for parity in (0, 1))
 

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.sparse import csr_array
 
-from ..kernels import conv, csr, linear
-from ..kernels import steps as calls
+from ..kernels import csr_loops, im2col_conv, linear
 from ..nn.layer import Layer
 from ..nn.layers import Conv2d, ReLU
 from ..nn.normalization import BatchNorm
 from ..nn.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
-from .formats import scipy_conv2d, scipy_linear
-from .native import native_pool, native_scale
+from . import entry_points as calls
+from .folding import FrozenWeights
+from .lowering import native_pool, native_scale
 from .program import Native
-from .weights import FrozenWeights
+from .scipy_reference import scipy_conv2d, scipy_linear
 
 Run = Callable[[np.ndarray, np.ndarray], None]
 
@@ -60,7 +60,7 @@ def run_blas(layer: Layer, frozen: FrozenWeights, relu: bool) -> Run:
     """The dense layer as run(x, y), by BLAS (a convolution after im2col)."""
     weight, bias = np.ascontiguousarray(frozen.weight), frozen.bias
     if isinstance(layer, Conv2d):
-        return lambda x, y: conv.conv2d_into(x, weight, bias, *layer.geometry, y, relu=relu)
+        return lambda x, y: im2col_conv.conv2d_into(x, weight, bias, *layer.geometry, y, relu=relu)
     return lambda x, y: linear.linear_into(x, weight, bias, y, relu=relu)
 
 
@@ -69,8 +69,8 @@ def run_loops(layer: Layer, frozen: FrozenWeights, relu: bool) -> Run:
     rows, bias = _arrays(_to_csr(layer, frozen)), frozen.bias
     if isinstance(layer, Conv2d):
         geometry = (layer.kernel_size, layer.stride, layer.padding)
-        return lambda x, y: csr.csr_conv2d(x, rows, bias, *geometry, y, dilation=layer.dilation, relu=relu)
-    return lambda x, y: csr.csr_linear(x, rows, bias, y, relu=relu)
+        return lambda x, y: csr_loops.csr_conv2d(x, rows, bias, *geometry, y, dilation=layer.dilation, relu=relu)
+    return lambda x, y: csr_loops.csr_linear(x, rows, bias, y, relu=relu)
 
 
 def run_scipy(layer: Layer, frozen: FrozenWeights, relu: bool) -> Run:

@@ -8,20 +8,17 @@ the others at fixed addresses.
 from functools import cache
 from typing import NamedTuple
 
-from .blocks import tall_tile, wide_tile
-from .jit import inlined, kernel
-from .memory import floats, integers, reader, shorts, step, tile_step, words
-from .pooling import average_forward, max_forward, max_squares
-from .sparse import (
+from ..kernels.direct_sparse_conv import (
     Convolution,
-    Product,
     Target,
     convolve,
-    multiply_samples,
-    multiply_single,
-    multiply_slices,
     multiply_tile,
 )
+from ..kernels.pooling import average_forward, max_forward, max_squares
+from ..kernels.sparse_linear import Product, multiply_samples, multiply_single, multiply_slices
+from ..machine.jit import inlined, kernel
+from ..machine.pointers import floats, integers, reader, shorts, step, tile_step, words
+from ..machine.register_tile import tall_tile, wide_tile
 
 
 class Frame(NamedTuple):

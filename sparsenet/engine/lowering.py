@@ -5,11 +5,8 @@ from functools import partial
 
 import numpy as np
 
-from ..kernels import steps as calls
-from ..kernels.simd import LANES, LINE
-from ..nn.layers import Conv2d
-from .program import Native
-from .streams import (
+from ..kernels.tiling import Geometry, tile_convolution, tile_product
+from ..kernels.weight_packing import (
     NOTHING,
     Stream,
     is_better_sliced,
@@ -19,8 +16,11 @@ from .streams import (
     pack_slices,
     size_single,
 )
-from .tiling import Geometry, tile_convolution, tile_product
-from .weights import FrozenWeights
+from ..machine.vectors import LANES, LINE
+from ..nn.layers import Conv2d
+from . import entry_points as calls
+from .folding import FrozenWeights
+from .program import Native
 
 
 def geometry_of(layer: Conv2d, input_shape: tuple) -> Geometry:

@@ -16,19 +16,15 @@ through a kept weight.
 
 from typing import NamedTuple
 
-import numpy as np
-
-from .blocks import add, fma, is_small, keep, load, relu, splat, store, zero
-from .gather import add_lines, fma_line, load_line, number_of, sum_line, zero_line
-from .jit import inlined, kernel
-from .lanes import prefetch
-from .memory import call_tile
-from .simd import LANES, LINE
-from .squares import store_squares
-from .windows import pack_flat, pack_samples, pack_strip, pack_window, put_tall, put_tile, unpack_samples
+from ..machine.jit import inlined, kernel
+from ..machine.maxpool_tile import store_squares
+from ..machine.pointers import call_tile
+from ..machine.register_tile import add, fma, is_small, keep, load, relu, splat, store, zero
+from ..machine.vector_copy import prefetch
+from ..machine.vectors import LANES, LINE
+from .input_packing import pack_flat, pack_strip, pack_window, put_tall, put_tile
 
 AHEAD = 16 * LINE  # words of the stream between what is multiplied and what is asked for
-RUN = 64  # entries of an output that are summed before they join its other entries: float32 sums stay exact enough
 
 
 class Target(NamedTuple):
@@ -95,17 +91,6 @@ class Convolution(NamedTuple):
     group: int
     flat: int
     strip: int
-
-
-class Product(NamedTuple):
-    """Sizes of one fully connected layer: a tile has `lines` lines of `lanes` samples."""
-
-    inputs: int
-    outputs: int
-    chunk: int
-    lines: int
-    lanes: int
-    relu: int
 
 
 @inlined
@@ -221,75 +206,3 @@ def convolve(multiply, row, workspace, g, t, x, reads, y, window, part, parts):
                         where = y.ctypes.data, y.size, chunk, o, behind, r * g.line + q, begin, place, end - place
                         call_tile(multiply, row, workspace, *where)
                         begin += (last - first) * t.size
-
-
-@kernel
-def multiply_samples(multiply, row, workspace, g, t, x, samples, y, window, sums, part, parts):
-    """Write outputs of a fully connected layer: y[n, o] = b[o] + sum_k values[k] x[n, i_k].
-
-    The part-th of `parts` parts of the outputs. Lanes are samples: a tile is R lines of them, its outputs stay in
-    `sums` until the last chunk, and otherwise this is the convolution's product.
-    """
-    tile_samples = g.lines * g.lanes
-    m, groups = t.block, -(-g.outputs // LANES)
-    first_output = part * groups // parts * LANES
-    last_output = min((part + 1) * groups // parts * LANES, g.outputs)
-    first, last = first_output // m, -(-last_output // m)
-    room = (last - first) * t.size
-    for chunk in range(t.chunks):
-        first_input = chunk * g.chunk
-        for n in range(0, samples, tile_samples):
-            pack_samples(g, x, n, samples, first_input, min(first_input + g.chunk, g.inputs), window)
-            begin = n // tile_samples * room
-            place = begin - first * t.size
-            call_tile(
-                multiply, row, workspace, sums.ctypes.data, sums.size, chunk, first, last, 0, begin, place, tile_samples
-            )
-    for n in range(0, samples, tile_samples):
-        begin = n // tile_samples * room + (first_output - first * m) * tile_samples
-        unpack_samples(g, sums, begin, n, samples, first_output, last_output, y)
-
-
-@kernel
-def multiply_single(g, x, values, offsets, pointers, bias, y, part, parts):
-    """Write outputs of a fully connected layer for one sample: y[o] = b[o] + sum_k values[k] x[offsets[k]].
-
-    Offsets have 16 bits: chunk c of the inputs begins at c `g.chunk`. The lanes are entries of a row, whose last line
-    reads what lies behind it and drops that.
-    """
-    chunks = (pointers.size - 1) // g.outputs
-    for o in range(part * g.outputs // parts, (part + 1) * g.outputs // parts):
-        total = bias[o]
-        for chunk in range(chunks):
-            line = zero_line()
-            end = pointers[chunk * g.outputs + o + 1]
-            for k in range(pointers[chunk * g.outputs + o], end, LINE):
-                line = fma_line(line, values, offsets, k, end - k, x, chunk * g.chunk)
-            total += sum_line(line)
-        y[o] = np.float32(0) if g.relu and total < 0 else total
-
-
-@kernel
-def multiply_slices(g, x, values, offsets, pointers, outputs, bias, y, part, parts):
-    """The same with a slice of LINE outputs as the lanes (sliced ELLPACK, Kreutzer et al., SISC 2014).
-
-    Slot p of a slice is output outputs[p] (-1: none), the longest first, with pointers[p + 1] - pointers[p] entries.
-    The j-th entries of a slice lie beside each other, and none is there to fill up: the first `count` slots have one.
-    """
-    slices = outputs.size // LINE
-    for first in range(part * slices // parts * LINE, (part + 1) * slices // parts * LINE, LINE):
-        total, k, count = load_line(bias, first), pointers[first], LINE
-        longest, shortest = pointers[first + 1] - k, pointers[first + LINE] - pointers[first + LINE - 1]
-        for begin in range(0, longest, RUN):
-            line = zero_line()
-            for j in range(begin, min(begin + RUN, longest)):
-                while shortest <= j:
-                    count -= 1
-                    shortest = pointers[first + count] - pointers[first + count - 1]
-                line = fma_line(line, values, offsets, k, count, x, 0)
-                k += count
-            total = add_lines(total, line)
-        for lane in range(LINE):
-            o, number = outputs[first + lane], number_of(total, lane)
-            if o >= 0:
-                y[o] = np.float32(0) if g.relu and number < 0 else number

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..kernels.simd import LINE
-from ..kernels.sparse import Product
+from ..machine.vectors import LINE
+from .sparse_linear import Product
 from .tiling import Geometry, Tiling, column_taps, row_taps
 
 SHORT = 1 << 16  # inputs that an offset of 16 bits reaches

@@ -17,8 +17,8 @@ plain loops.
 import numpy as np
 
 from ..checks import check_output_gradient
-from .jit import kernel
-from .threads import count_worth, share
+from ..machine.jit import kernel
+from ..machine.threads import count_worth, share
 
 SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it brings
 WEIGHT_GRADIENT_PARTS = 8  # partial sums of dW, added in a fixed order: the same bits on any number of threads

@@ -25,10 +25,10 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from ..checks import FLOATS, check_count
-from . import layers, normalization, pooling
-from .encodings import Section, decode_mask, encode_mask, join_values, longest_mask, pack, split_values, unpack
-from .layer import Layer, Parameter, Shape
-from .network import Network, Node
+from ..nn import layers, normalization, pooling
+from ..nn.layer import Layer, Parameter, Shape
+from ..nn.network import Network, Node
+from .codecs import Section, decode_mask, encode_mask, join_values, longest_mask, pack, split_values, unpack
 
 FORMAT, VERSION = "sparsenet network", 2
 HEADER, ARRAYS, DIGEST = "header.json", "arrays.bin", "sha256"

@@ -19,8 +19,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import config
 
+from .atomics import exchange, fetch_add, give_way, pause, peek
 from .jit import kernel
-from .memory import call, exchange, fetch_add, give_way, integers, pause, peek
+from .pointers import call, integers
 
 PATIENCE = 20_000  # looks at the door before a thread of the crew goes to sleep: about half a millisecond
 NAP = 10.0  # seconds after which a sleeping thread looks itself: an interrupt may have swallowed its waking

@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import models, register_model
 
-from .simd import (
+from .vectors import (
     I32,
     I64,
     LINE,

@@ -6,15 +6,15 @@ from functools import cache, partial
 
 import numpy as np
 
-from ..kernels.simd import LINE
+from ..kernels.tiling import tile_convolution, tile_product
+from ..kernels.weight_packing import is_blocked
+from ..machine.vectors import LINE
 from ..nn.layer import Layer
 from ..nn.layers import Conv2d
-from .native import geometry_of, native_convolution, native_product, native_single
+from .fallbacks import Run, run_blas, run_loops, run_scipy
+from .folding import FrozenWeights
+from .lowering import geometry_of, native_convolution, native_product, native_single
 from .program import Native, Program
-from .steps import Run, run_blas, run_loops, run_scipy
-from .streams import is_blocked
-from .tiling import tile_convolution, tile_product
-from .weights import FrozenWeights
 
 FORMS = ("auto", "dense", "csr", "blas", "loops", "scipy")
 BLOCKS = (LINE, 4, 2)  # outputs of the blocks that have kernels

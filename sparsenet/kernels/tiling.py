@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
-from ..kernels.blocks import fits_registers, has_room
-from ..kernels.conv import output_size
-from ..kernels.simd import LANES, LINE, REGISTERS, WIDEST
-from ..kernels.sparse import Convolution, Product, Target
+from ..machine.register_tile import fits_registers, has_room
+from ..machine.vectors import LANES, LINE, REGISTERS, WIDEST
+from .direct_sparse_conv import Convolution, Target
+from .im2col_conv import output_size
+from .sparse_linear import Product
 
 WINDOW = 28 * 1024  # bytes of a window that stays in the first-level cache (of 32 to 64 KB)
 LARGEST = 8  # times WINDOW: larger windows are not tried, unless one channel alone needs one

@@ -9,8 +9,8 @@ kernels are one sum, read for one of its three arrays:
 
 import numpy as np
 
-from .conv import check_convolution, output_size
-from .jit import kernel
+from ..machine.jit import kernel
+from .im2col_conv import check_convolution, output_size
 
 
 @kernel

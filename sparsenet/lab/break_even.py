@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ..checks import check_count, check_fraction, check_positive
-from ..engine.plan import Plan, compile
+from ..engine.compile import compile
+from ..engine.plan import Plan
 from ..nn.layers import Conv2d, Linear, ReLU
 from ..nn.network import Network, chain
 from ..pruning.masks import make_masks

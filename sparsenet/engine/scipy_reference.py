@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.sparse import csr_array
 
-from ..kernels.conv import output_size
+from ..kernels.im2col_conv import output_size
 
 
 def to_csr(weight: np.ndarray, mask: np.ndarray | None = None, groups: int = 1) -> csr_array:

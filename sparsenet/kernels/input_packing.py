@@ -6,9 +6,9 @@ stride s are sorted by their phase: even columns lie beside each other, and so d
 weight reads (its reads[copy channels + c] is 0) is left out, and its part of the window holds anything.
 """
 
-from .jit import kernel
-from .lanes import clear_line, copy_every_second, copy_line, prefetch, put_lanes, transpose
-from .simd import LANES, LINE
+from ..machine.jit import kernel
+from ..machine.vector_copy import clear_line, copy_every_second, copy_line, prefetch, put_lanes, transpose
+from ..machine.vectors import LANES, LINE
 
 AHEAD = 4  # channels between what is copied and what is asked for
 

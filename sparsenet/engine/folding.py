@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
-from .formats import to_csr
+from .scipy_reference import to_csr
 
 
 @dataclass(frozen=True, eq=False)

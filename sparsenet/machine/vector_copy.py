@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
 
-from .simd import (
+from .vectors import (
     I32,
     I64,
     LANES,
