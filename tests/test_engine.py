@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sparsenet as sn
-from sparsenet.engine.autotune import candidates, runnable
-from sparsenet.engine.folding import FrozenWeights
-from sparsenet.engine.scipy_reference import im2col, scipy_conv2d, scipy_linear, to_csr
+from sparsenet.engine.autotune import Setting, candidates, runnable
+from sparsenet.engine.folding import FoldedLayer
 from sparsenet.kernels import csr_loops, im2col_conv, linear, naive_conv
+from sparsenet.kernels.scipy_reference import im2col, scipy_conv2d, scipy_linear
+from sparsenet.kernels.sparse_matrix import to_csr
 
 FORMS = ("auto", "dense", "csr", "scipy")
 
@@ -127,7 +128,7 @@ def test_other_layers_and_orders(rng, form):
     np.testing.assert_array_equal(sn.compile(nothing, IMAGE, form=form)(x), nothing(x))
 
 
-@pytest.mark.parametrize("form", [*FORMS, "blas", "loops"])
+@pytest.mark.parametrize("form", [*FORMS, "blas", "csr loops"])
 @pytest.mark.parametrize("sparsity", [0.0, 0.5])
 def test_dilated_and_grouped_layers(rng, form, sparsity):
     network = sn.chain(
@@ -168,13 +169,14 @@ def test_no_block_of_rows_reaches_over_two_groups(rng, outputs, groups, blocks):
     mask[:, :, 1] = False  # the same in all rows, so that any block would do
     layer.set_mask(mask)
     x = rng.standard_normal((3, 6, 9, 20)).astype(np.float32)
-    frozen = FrozenWeights(layer.weight.value, mask, rng.standard_normal(outputs).astype(np.float32))
-    layer.bias.value = frozen.bias
-    found = candidates("auto", layer, frozen, False, x.shape[1:], len(x))
+    layer.bias.value[:] = rng.standard_normal(outputs)
+    folded = FoldedLayer(layer, to_csr(layer.weight.value, mask, groups), layer.bias.value)
+    setting = Setting(x.shape[1:], (outputs, 9, 20), len(x), 1, 0.01)
+    found = candidates("auto", folded, setting)
     assert set(found) == {"csr", "dense", "blas"} | blocks
     for name, build in found.items():
         y = np.full((3, outputs, 9, 20), np.nan, np.float32)
-        runnable(build(), len(x), 1)(x, y)
+        runnable(build(), setting)(x, y)
         np.testing.assert_allclose(y, layer.forward(x), rtol=1e-4, atol=1e-5, err_msg=name)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import sparsenet as sn
 from sparsenet.engine import lowering, program
-from sparsenet.machine.worker_pool import PATIENCE
+from sparsenet.machine.worker_pool import SPIN_LIMIT
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ SHAPE = (3, 28, 28)
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 16])
 def test_the_bits_do_not_depend_on_which_thread_does_what(network, rng, monkeypatch, batch):
-    monkeypatch.setattr(program, "WORTH", 500)  # every step in many parts
+    monkeypatch.setattr(program, "WORK_FOR_A_THREAD", 500)  # every step in many parts
     x = rng.standard_normal((batch, *SHAPE)).astype(np.float32)
     expected = network(x)
     for threads in (1, 2, 3, 5):
@@ -55,8 +55,8 @@ def test_threads_share_the_samples_or_the_outputs_of_a_linear_layer(rng, monkeyp
     sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.layerwise, 0.9)
     x = rng.standard_normal((64, 1568)).astype(np.float32)
     expected = np.maximum(x.astype(np.float64) @ network["fc"].weight.value.T, 0)
-    for near in (lowering.NEAR, 0):
-        monkeypatch.setattr(lowering, "NEAR", near)
+    for near in (lowering.PRIVATE_BYTES, 0):
+        monkeypatch.setattr(lowering, "PRIVATE_BYTES", near)
         plan = sn.compile(network, (1568,), batch=64, threads=threads, form="csr")
         np.testing.assert_allclose(plan(x), expected, rtol=1e-5, atol=1e-5 * expected.max())
 
@@ -70,21 +70,21 @@ def test_a_plan_takes_smaller_and_larger_batches(network, rng):
             np.testing.assert_allclose(plan(x[:count]), expected[:count], rtol=1e-4, atol=1e-5)
 
 
-def test_a_crew_that_has_gone_to_sleep_is_woken(network, rng, monkeypatch):
-    monkeypatch.setattr(program, "WORTH", 500)
+def test_a_pool_whose_workers_are_blocked_is_woken(network, rng, monkeypatch):
+    monkeypatch.setattr(program, "WORK_FOR_A_THREAD", 500)
     x = rng.standard_normal((1, *SHAPE)).astype(np.float32)
     plan = sn.compile(network, SHAPE, threads=3, form="csr")
     expected = plan(x)
-    assert PATIENCE < 1e6
+    assert SPIN_LIMIT < 1e6
     for pause in (0, 0.0005, 0.002, 0.05):
         for _ in range(10):
             time.sleep(pause)
             assert np.array_equal(plan(x), expected)
 
 
-def test_callers_share_a_crew(network, rng, monkeypatch):
-    """Where one call has the crew, others work alone: all have the same bits."""
-    monkeypatch.setattr(program, "WORTH", 500)
+def test_callers_share_a_pool(network, rng, monkeypatch):
+    """Where one call has the pool, others run serially: all have the same bits."""
+    monkeypatch.setattr(program, "WORK_FOR_A_THREAD", 500)
     plan = sn.compile(network, SHAPE, batch=4, threads=2, form="csr")
     inputs = rng.standard_normal((6, 4, *SHAPE)).astype(np.float32)
     expected, wrong = [plan(x) for x in inputs], []
@@ -104,7 +104,7 @@ def test_callers_share_a_crew(network, rng, monkeypatch):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_forked_child_has_a_crew_of_its_own(network, rng):
+def test_a_forked_child_has_a_pool_of_its_own(network, rng):
     x = rng.standard_normal((8, *SHAPE)).astype(np.float32)
     plan = sn.compile(network, SHAPE, batch=8, threads=2, form="csr")
     expected = plan(x)

@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import replace
-from functools import partial
 from unittest.mock import patch
 
 import numpy as np
@@ -14,21 +13,20 @@ from numba import config, njit
 
 import sparsenet as sn
 from sparsenet.engine import lowering, program
-from sparsenet.engine.folding import FrozenWeights
-from sparsenet.kernels import direct_sparse_conv, naive_conv, pooling, sparse_linear, tiling
-from sparsenet.kernels.tiling import Tile, tile_product
+from sparsenet.engine.folding import FoldedLayer
+from sparsenet.kernels import direct_sparse_conv, lane_copy, lane_sums, naive_conv, pooling, sparse_linear, tiling
+from sparsenet.kernels import tile as tiles
+from sparsenet.kernels.sparse_matrix import is_blocked, to_bsr, to_csr, to_weight
+from sparsenet.kernels.tiling import Tile, tile_linear
 from sparsenet.kernels.weight_packing import (
     is_better_sliced,
-    is_blocked,
     pack_convolution,
-    pack_product,
-    pack_single,
+    pack_linear,
+    pack_rows,
     pack_slices,
     size_single,
 )
-from sparsenet.machine import gather, register_tile, vector_copy
 from sparsenet.machine.jit import kernel
-from sparsenet.machine.register_tile import tall_tile, wide_tile
 from sparsenet.machine.vectors import LANES, LINE, REGISTERS, WIDEST
 
 # In other modes and for other CPUs each size of a tile has to be compiled anew: fewer of them then.
@@ -54,9 +52,9 @@ def expected_convolution(x, weight, bias, stride, padding, dilation, groups):
 
 
 def run(step, x, parts=1):
-    """Output of a native step, its work in `parts`, from memory that holds NaN wherever nothing was written."""
+    """Output of a compiled step, its work in `parts`, from memory that holds NaN wherever nothing was written."""
     prepared = program.Program([step], len(x), 1).prepare()
-    prepared.stages[:, 3] = max(parts, step.pieces)
+    prepared.stages["parts"] = max(parts, step.pieces)
     prepared.memory.view(np.float32)[:] = np.nan
     y = np.full((len(x), step.output_size), np.nan, np.float32)
     prepared.run(np.ascontiguousarray(x, np.float32), y)
@@ -66,8 +64,9 @@ def run(step, x, parts=1):
 def run_convolution(x, weight, mask, bias, stride, padding, dilation, groups, rows, *, relu=False, parts=1, splits=1):
     outputs, inputs, *kernel_size = weight.shape
     layer = sn.Conv2d(inputs * groups, outputs, kernel_size, stride, padding, dilation, groups)
-    step = lowering.native_convolution(layer, FrozenWeights(weight, mask, bias), mask, relu, x.shape, rows)
-    splits = min(splits, step.target.blocks)
+    folded = FoldedLayer(layer, to_csr(weight, mask, groups), bias, relu)
+    step = lowering.lower_convolution(folded, folded.as_blocks(rows), x.shape)
+    splits = min(splits, step.tiles.blocks)
     step = replace(step, sizes=step.sizes._replace(splits=splits), parts=step.parts * splits)
     return run(step, x[None], parts).reshape(outputs, -1)
 
@@ -93,11 +92,11 @@ pairs = lambda low, high: st.tuples(st.integers(low, high), st.integers(low, hig
     density=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
     relu=st.booleans(),
     division=st.tuples(st.integers(1, 3), st.integers(1, 3)),
-    window=st.sampled_from([64, 2000, tiling.WINDOW]),
+    packed=st.sampled_from([64, 2000, tiling.PACKED_BYTES]),
     seed=st.integers(0, 99),
 )
 def test_convolution(
-    size, kernel_size, stride, padding, dilation, channels, rows, density, relu, division, window, seed
+    size, kernel_size, stride, padding, dilation, channels, rows, density, relu, division, packed, seed
 ):
     extent = [(k - 1) * d + 1 for k, d in zip(kernel_size, dilation, strict=True)]
     if any(n + 2 * p < e for n, p, e in zip(size, padding, extent, strict=True)):
@@ -111,7 +110,7 @@ def test_convolution(
     weight = rng.standard_normal((outputs, inputs // groups, *kernel_size)).astype(np.float32)
     mask, bias = blocked_mask(rng, weight.shape, rows, density), rng.standard_normal(outputs).astype(np.float32)
     geometry = (stride, padding, dilation, groups)
-    with patch.object(tiling, "WINDOW", window):  # small ones make many chunks
+    with patch.object(tiling, "PACKED_BYTES", packed):  # small ones make many chunks
         actual = run_convolution(
             x, weight, mask, bias, *geometry, rows, relu=relu, parts=division[0], splits=division[1]
         )
@@ -141,37 +140,37 @@ def test_wide_narrow_and_odd_images(rng, size, kernel_size):
     density=st.sampled_from([0.5, 1.0]),
     parts=st.integers(1, 3),
     splits=st.integers(1, 2),
-    window=st.sampled_from([64, tiling.WINDOW]),
+    packed=st.sampled_from([64, tiling.PACKED_BYTES]),
     seed=st.integers(0, 9),
 )
-def test_pooled_convolution(size, kernel_size, outputs, rows, density, parts, splits, window, seed):
+def test_pooled_convolution(size, kernel_size, outputs, rows, density, parts, splits, packed, seed):
     """The maxima of squares while the sums are in registers, wherever tiles allow it."""
     rng, padding = np.random.default_rng(seed), tuple(k // 2 for k in kernel_size)
     x, layer = rng.standard_normal((2, 3, *size)).astype(np.float32), sn.Conv2d(3, outputs, kernel_size, 1, padding)
     weight, bias = rng.standard_normal(layer.weight.value.shape).astype(np.float32), np.ones(outputs, np.float32)
-    frozen = FrozenWeights(weight, blocked_mask(rng, weight.shape, rows, density), bias)
-    step = pooled_step(layer, frozen, x.shape[1:], rows, window)
+    mask = blocked_mask(rng, weight.shape, rows, density)
+    step = pooled_step(FoldedLayer(layer, to_csr(weight, mask), bias, True), x.shape[1:], rows, packed)
     if step is None:
         return
-    splits = min(splits, step.target.blocks)
+    splits = min(splits, step.tiles.blocks)
     step = replace(step, sizes=step.sizes._replace(splits=splits), parts=step.parts * splits)
     x[0, 1, 1, 3] = np.nan if density == 1 else 0
     geometry = (1, 1), padding, (1, 1), 1
-    images = (expected_convolution(image, weight * frozen.mask, bias, *geometry) for image in x)
+    images = (expected_convolution(image, weight * mask, bias, *geometry) for image in x)
     expected = np.stack([pooling_oracle(np.maximum(image, 0)) for image in images])
     np.testing.assert_allclose(run(step, x, parts), expected.reshape(2, -1), rtol=1e-5, atol=1e-4)
 
 
-def pooled_step(layer, frozen, shape, rows, window=tiling.WINDOW):
-    with patch.object(tiling, "WINDOW", window):
-        return lowering.native_convolution(layer, frozen, frozen.pattern, True, shape, rows, pool=True)
+def pooled_step(folded, shape, rows, packed=tiling.PACKED_BYTES):
+    with patch.object(tiling, "PACKED_BYTES", packed):
+        return lowering.lower_convolution(folded, folded.as_blocks(rows), shape, pool=True)
 
 
 @pytest.mark.parametrize(("size", "fused"), [((28, 32), True), ((16, 16), True), ((27, 32), False), ((28, 31), False)])
 def test_even_images_are_pooled_in_registers(size, fused):
     layer = sn.Conv2d(3, 8, 3, padding=1)
-    frozen = FrozenWeights(layer.weight.value, None, layer.bias.value)
-    assert (pooled_step(layer, frozen, (3, *size), 1) is not None) == fused
+    folded = FoldedLayer(layer, to_csr(layer.weight.value), layer.bias.value, True)
+    assert (pooled_step(folded, (3, *size), 1) is not None) == fused
 
 
 def pooling_oracle(images):
@@ -182,7 +181,7 @@ def pooling_oracle(images):
 def every_tiling(g, height):
     """The cheapest tiling with each tile that the registers hold."""
     if height == LINE:
-        ways = tiling._tall_tilings(g, 1.0, False)
+        ways = tiling._channel_tilings(g, 1.0, False)
     else:
         ways = [*tiling._line_tilings(g, height, 1.0, False)]
         ways += tiling._flat_tilings(g, height, 1.0, False) if g.pointwise else []
@@ -222,16 +221,17 @@ def test_depthwise(rng):
     density=st.sampled_from([0.0, 0.1, 1.0]),
     relu=st.booleans(),
     parts=st.integers(1, 3),
-    window=st.sampled_from([64, tiling.WINDOW]),
+    packed=st.sampled_from([64, tiling.PACKED_BYTES]),
     seed=st.integers(0, 9),
 )
-def test_fully_connected(samples, inputs, outputs, rows, density, relu, parts, window, seed):
+def test_fully_connected(samples, inputs, outputs, rows, density, relu, parts, packed, seed):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((samples, inputs)).astype(np.float32)
     weight, bias = rng.standard_normal((outputs, inputs)).astype(np.float32), rng.standard_normal(outputs)
     mask, bias = blocked_mask(rng, weight.shape, rows, density), bias.astype(np.float32)
-    with patch.object(tiling, "WINDOW", window):
-        step = lowering.native_product(FrozenWeights(weight, mask, bias), mask, relu, samples, rows)
+    with patch.object(tiling, "PACKED_BYTES", packed):
+        folded = FoldedLayer(sn.Linear(inputs, outputs), to_csr(weight, mask), bias, relu)
+        step = lowering.lower_linear(folded, folded.as_blocks(rows), samples)
         actual = run(step, x, parts)
     expected = x.astype(np.float64) @ (weight * mask).T.astype(np.float64) + bias
     assert_near(actual, np.maximum(expected, 0) if relu else expected)
@@ -253,15 +253,18 @@ def test_one_sample(inputs, outputs, parts, sliced, relu, seed):
     )
     mask = rng.random(weight.shape) < rng.random((outputs, 1))  # rows of very different lengths
     bias, y = rng.standard_normal(outputs).astype(np.float32), np.full(outputs, np.nan, np.float32)
-    multiply, stream = sparse_linear.multiply_single, pack_single(weight, mask, bias)
-    if sliced:
-        stream = pack_slices(weight, mask, bias)
-        multiply = partial(sparse_linear.multiply_slices, outputs=stream.spans)
-    arrays = {"values": stream.values, "offsets": stream.entries, "pointers": stream.pointers, "bias": stream.bias}
+    matrix = to_csr(weight, mask)
+    multiply = sparse_linear.multiply_slices if sliced else sparse_linear.multiply_single
+    weights = (pack_slices if sliced else pack_rows)(matrix, bias)
     for part in range(parts):
-        multiply(size_single(inputs, outputs, relu=relu), x, **arrays, y=y, part=part, parts=parts)
+        multiply(size_single(matrix, relu=relu), x, **weights._asdict(), y=y, part=part, parts=parts)
     expected = (weight * mask).astype(np.float64) @ x + bias
     assert_near(y, np.maximum(expected, 0) if relu else expected)
+
+
+def single_step(matrix, bias):
+    outputs, inputs = matrix.shape
+    return lowering.lower_single(FoldedLayer(sn.Linear(inputs, outputs), matrix, bias), matrix)
 
 
 @pytest.mark.parametrize("outputs", [3, 48, 320])  # entries as lanes, one sorted window of slices, two of them
@@ -270,9 +273,9 @@ def test_one_sample_of_many_inputs(rng, outputs, density):
     x, weight = rng.standard_normal((1, 9000)).astype(np.float32), np.zeros((outputs, 9000), np.float32)
     mask = rng.random(weight.shape) < density
     weight[mask] = rng.standard_normal(mask.sum())
-    frozen = FrozenWeights(weight, mask, np.ones(outputs, np.float32))
-    assert is_better_sliced(mask) == (outputs > 9)
-    assert_near(run(lowering.native_single(frozen, mask, False), x), x.astype(np.float64) @ weight.T + 1)
+    matrix = to_csr(weight, mask)
+    assert is_better_sliced(matrix) == (outputs > 9)
+    assert_near(run(single_step(matrix, np.ones(outputs, np.float32)), x), x.astype(np.float64) @ weight.T + 1)
 
 
 @pytest.mark.parametrize("outputs", [2, 40])
@@ -280,7 +283,7 @@ def test_nan_of_one_sample_passes_through_kept_weights_only(outputs):
     weight, mask, x = np.ones((outputs, 50), np.float32), np.ones((outputs, 50), bool), np.ones((1, 50), np.float32)
     x[0, 0], x[0, 7] = np.nan, np.inf
     mask[:, 0], mask[1, 7], mask[1::3, 20:] = False, False, False
-    y = run(lowering.native_single(FrozenWeights(weight, mask, np.zeros(outputs, np.float32)), mask, False), x)
+    y = run(single_step(to_csr(weight, mask), np.zeros(outputs, np.float32)), x)
     assert np.array_equal(y[0], np.where(mask[:, 7], np.inf, mask.sum(axis=1)))
 
 
@@ -290,7 +293,7 @@ def test_one_sample_of_more_inputs_than_an_offset_reaches(rng):
     mask[:, -1] = True
     weight[mask] = rng.standard_normal(mask.sum())
     x = rng.standard_normal((1, 70_000)).astype(np.float32)
-    actual = run(lowering.native_single(FrozenWeights(weight, mask, np.ones(2, np.float32)), mask, False), x)
+    actual = run(single_step(to_csr(weight, mask), np.ones(2, np.float32)), x)
     assert_near(actual, x.astype(np.float64) @ weight.T + 1)
 
 
@@ -315,9 +318,10 @@ def test_what_no_weight_reads_is_not_copied():
     mask = np.zeros((2, 2, 2, 2), bool)
     mask[0, 1, 0, 0] = mask[1, 0, 1, 0] = mask[1, 0, 1, 1] = True
     chosen = tiling.tile_convolution(g, 1)
-    stream = pack_convolution(np.ones(mask.shape, np.float32), mask, np.zeros(2, np.float32), g, chosen)
+    matrix = to_csr(np.ones(mask.shape, np.float32), mask, 2)
+    weights = pack_convolution(matrix, np.zeros(2, np.float32), g, chosen)
     even_even, odd_row, odd_column, odd_odd = [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0], [0, 0, 1, 0]
-    assert stream.reads.reshape(4, 4).tolist() == [even_even, odd_row, odd_column, odd_odd]
+    assert weights.reads.reshape(4, 4).tolist() == [even_even, odd_row, odd_column, odd_odd]
 
 
 @pytest.mark.parametrize("kernel_size", [(3, 3), (1, 1)])
@@ -331,55 +335,77 @@ def test_channels_that_nothing_reads_are_not_looked_at(rng, kernel_size, rows):
     assert_near(y, expected)
 
 
-def test_stream_by_hand():
+def test_packed_weights_by_hand():
     """Two outputs, three inputs in chunks of two: chunk by chunk, in each output by output."""
     weight = np.array([[1, 2, 3], [4, 0, 6]], np.float32)
     mask = np.array([[True, False, True], [True, True, False]])
 
-    def packed(mask, rows):
-        tiling = tile_product(3, 2, 1, rows)
+    def packed(matrix, rows):
+        tiling = tile_linear(3, 2, 1, rows)
         tiling = tiling._replace(
-            target=tiling.target._replace(chunks=2), sizes=tiling.sizes._replace(chunk=2), tile=Tile(rows, 1, 1)
+            tiles=tiling.tiles._replace(chunks=2), sizes=tiling.sizes._replace(chunk=2), tile=Tile(rows, 1, 1)
         )
-        return pack_product(weight, mask, np.array([7, 8]), tiling)
+        return pack_linear(matrix, np.array([7, 8]), tiling)
 
-    stream = packed(mask, 1)
+    stream = packed(to_csr(weight, mask), 1)
     assert stream.entries[:, 0].tolist() == [0, 0, LINE, 0]
     assert stream.entries[:, 1:].copy().view(np.float32).ravel().tolist() == [1, 4, 0, 3]
-    assert stream.pointers.tolist() == [0, 1, 3, 4, 4]
+    assert stream.indptr.tolist() == [0, 1, 3, 4, 4]
     assert stream.spans.tolist() == [[0, 1], [0, 0]]
     assert stream.bias.tolist() == [7, 8]
-    both = packed(np.ones_like(mask), 2)
+    both = packed(to_bsr(to_csr(weight), 2), 2)
     assert both.entries[:, 0].tolist() == [0, LINE, 0]
     assert both.entries[:, 1:].copy().view(np.float32).tolist() == [[1, 4], [2, 0], [3, 6]]
 
 
-def test_stream_of_one_sample_by_hand():
+def test_packed_rows_of_one_sample_by_hand():
     weight, mask = np.array([[1, 2, 3], [4, 0, 6]], np.float32), np.array([[True, False, True], [True, True, True]])
-    stream = pack_single(weight, mask, np.array([7, 8]))
+    stream = pack_rows(to_csr(weight, mask), np.array([7, 8]))
     assert stream.values[:5].tolist() == [1, 3, 4, 0, 6]
-    assert stream.entries[:5].tolist() == [0, 2, 0, 1, 2]
-    assert stream.pointers.tolist() == [0, 2, 5]
+    assert stream.offsets[:5].tolist() == [0, 2, 0, 1, 2]
+    assert stream.indptr.tolist() == [0, 2, 5]
 
 
 def test_slices_by_hand():
     """Three outputs in one slice, the longest first: their first entries, the second ones of those that have one."""
     weight = np.array([[1, 2, 3], [4, 0, 6], [7, 8, 9]], np.float32)
     mask = np.array([[False, True, False], [True, True, True], [True, False, True]])
-    stream = pack_slices(weight, mask, np.array([10, 20, 30]))
-    assert stream.spans.tolist() == [1, 2, 0] + (LINE - 3) * [-1]
-    assert stream.pointers.tolist() == [0, 3, 5, 6] + (LINE - 3) * [6]
+    stream = pack_slices(to_csr(weight, mask), np.array([10, 20, 30]))
+    assert stream.outputs.tolist() == [1, 2, 0] + (LINE - 3) * [-1]
+    assert stream.indptr.tolist() == [0, 3, 5, 6] + (LINE - 3) * [6]
     assert stream.bias.tolist() == [20, 30, 10] + (LINE - 3) * [0]
     assert stream.values[:6].tolist() == [4, 7, 2, 0, 9, 6]
-    assert stream.entries[:6].tolist() == [0, 0, 1, 1, 2, 2]
+    assert stream.offsets[:6].tolist() == [0, 0, 1, 1, 2, 2]
 
 
 def test_blocks_are_recognised():
     mask = np.array([[1, 0], [1, 0], [0, 1], [0, 1], [1, 1]], bool)
-    assert is_blocked(mask, 1)
-    assert is_blocked(mask, 2)  # the last one is alone
-    assert not is_blocked(mask, 4)
-    assert not is_blocked(mask[1:], 2)
+    matrix = to_csr(np.zeros(mask.shape, np.float32), mask)  # the pattern is the mask, not the values
+    assert is_blocked(matrix, 1)
+    assert is_blocked(matrix, 2)  # the last one is alone
+    assert not is_blocked(matrix, 4)
+    assert not is_blocked(matrix[1:], 2)
+    assert not is_blocked(matrix[[0, 2]], 2)  # as many in each row, and others
+
+
+@given(
+    outputs=st.integers(1, 3),
+    groups=st.integers(1, 3),
+    inputs=st.integers(1, 3),
+    rows=st.integers(1, 4),
+    seed=st.integers(0, 9),
+)
+def test_matrices_hold_what_the_mask_keeps(outputs, groups, inputs, rows, seed):
+    rng = np.random.default_rng(seed)
+    weight = rng.integers(-1, 2, (outputs * groups, inputs, 2, 3)).astype(np.float32)  # zeros among them
+    mask = rng.random(weight.shape) < 0.4
+    matrix = to_csr(weight, mask, groups)
+    assert matrix.nnz == mask.sum()
+    assert matrix.shape == (outputs * groups, inputs * groups * 6)
+    assert np.array_equal(to_weight(matrix, weight.shape, groups), weight * mask)
+    blocks = to_bsr(matrix, rows)
+    assert np.array_equal(blocks.toarray()[: len(weight)], matrix.toarray())
+    assert np.array_equal(to_csr(weight, None, groups).toarray(), to_csr(weight, np.ones_like(mask), groups).toarray())
 
 
 # --- operations on registers: what the compiled ones do is what their lines of NumPy do ----------------------------
@@ -387,20 +413,20 @@ def test_blocks_are_recognised():
 
 @kernel
 def _all_operations(shape, entries, numbers, out):
-    total = register_tile.splat(shape, numbers, 1)
-    total = register_tile.fma(shape, total, entries, 1, numbers, 2, 5)
-    register_tile.store(shape, total, out, 3, 700, 100, 20)
-    register_tile.keep(shape, register_tile.relu(register_tile.load(shape, numbers, 5)), out, 3000)
+    total = tiles.splat(shape, numbers, 1)
+    total = tiles.fma(shape, total, entries, 1, numbers, 2, 5)
+    tiles.store(shape, total, out, 3, 700, 100, 20)
+    tiles.keep(shape, tiles.relu(tiles.load(shape, numbers, 5)), out, 3000)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 3, 1), (2, 3, min(2, LINE // LANES)), (4, 2, 1)])
-def test_wide_blocks(rng, shape):
+def test_tiles_of_positions(rng, shape):
     numbers = rng.standard_normal(600).astype(np.float32)
     numbers[9] = np.nan
     weights = rng.standard_normal((3, shape[0])).astype(np.float32)
     entries = np.column_stack([[0, 7, 0], weights.view(np.int32)]).astype(np.int32)
     out, size = np.zeros(5000, np.float32), int(np.prod(shape)) * LANES
-    _all_operations(wide_tile(*shape), entries.reshape(-1), numbers, out)
+    _all_operations(Tile(*shape), entries.reshape(-1), numbers, out)
     assert np.array_equal(out[3000:][:size], np.where(numbers[5:][:size] < 0, 0, numbers[5:][:size]), equal_nan=True)
     for m, r, a in np.ndindex(shape):
         piece = numbers[9 + r * LINE + a * 5 :][:LANES]
@@ -410,13 +436,13 @@ def test_wide_blocks(rng, shape):
 
 
 @pytest.mark.parametrize("positions", [1, 6, LINE, 20])
-def test_tall_blocks(rng, positions):
+def test_tiles_of_channels(rng, positions):
     numbers = rng.standard_normal(600).astype(np.float32)
     numbers[9] = np.nan
     weights = rng.standard_normal((3, LINE)).astype(np.float32)
     entries = np.column_stack([[0, 7, 0], weights.view(np.int32)]).astype(np.int32)
     out, size = np.zeros(LINE * 700 + 3000, np.float32), positions * LINE
-    _all_operations(tall_tile(positions), entries.reshape(-1), numbers, out)
+    _all_operations(Tile(1, 1, positions, True), entries.reshape(-1), numbers, out)
     expected = numbers[1 : 1 + LINE, None] + weights[1, :, None] * numbers[9 : 9 + positions].astype(np.float64)
     kept = np.where(numbers[5:][:size] < 0, 0, numbers[5:][:size])
     assert np.array_equal(out[3000:][:size], kept, equal_nan=True)
@@ -427,10 +453,10 @@ def test_tall_blocks(rng, positions):
 
 @kernel
 def _line_of_sums(values, offsets, k, count, numbers, base):
-    line = gather.zero_line()
-    line = gather.fma_line(line, values, offsets, k, count, numbers, base)
-    line = gather.fma_line(line, values, offsets, k, count, numbers, base)
-    return gather.sum_line(line)
+    line = lane_sums.zero_line()
+    line = lane_sums.fma_line(line, values, offsets, k, count, numbers, base)
+    line = lane_sums.fma_line(line, values, offsets, k, count, numbers, base)
+    return lane_sums.sum_line(line)
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, LINE, LINE + 7])
@@ -445,7 +471,9 @@ def test_a_line_of_sums(rng, count):
 
 @kernel
 def _number_of_two_lines(numbers, lane):
-    return gather.number_of(gather.add_lines(gather.load_line(numbers, 1), gather.load_line(numbers, 3)), lane)
+    return lane_sums.number_of(
+        lane_sums.add_lines(lane_sums.load_line(numbers, 1), lane_sums.load_line(numbers, 3)), lane
+    )
 
 
 @pytest.mark.parametrize("lane", [0, LINE - 1])
@@ -456,11 +484,11 @@ def test_a_number_of_two_lines(lane):
 
 @kernel
 def _all_copies(source, start, first, last, out):
-    vector_copy.copy_line(source, start, first, last, out, 0)
-    vector_copy.copy_every_second(source, start, first, last, out, LINE)
-    vector_copy.clear_line(out, 2 * LINE)
-    vector_copy.put_lanes(source, start, last, out, 3 * LINE)
-    vector_copy.transpose(source, start, LANES + 3, out, 5 * LINE, LANES + 1)
+    lane_copy.copy_line(source, start, first, last, out, 0)
+    lane_copy.copy_every_second(source, start, first, last, out, LINE)
+    lane_copy.clear_line(out, 2 * LINE)
+    lane_copy.put_lanes(source, start, last, out, 3 * LINE)
+    lane_copy.transpose(source, start, LANES + 3, out, 5 * LINE, LANES + 1)
 
 
 @given(start=st.integers(0, 9), first=st.integers(0, LINE), last=st.integers(0, LINE))
@@ -505,29 +533,20 @@ def test_no_tile_of_256_bits_spills(rows):
     """In the innermost loop, the one with the multiply-adds, no register goes to the stack."""
     tiles = [[Tile(1, 1, width, True) for width in range(REGISTERS, 0, -1)]]
     if rows < LINE:
-        tiles = [[Tile(rows, height, across) for height in tiling.HEIGHTS] for across in (1, 2)]
+        tiles = [[Tile(rows, height, across) for height in tiling.TILE_ROWS] for across in (1, 2)]
     for candidates in tiles:
         largest = next(t for t in candidates if t.fits)
-        fresh = njit(
-            direct_sparse_conv.multiply_tile.py_func
-        )  # the code of a kernel from the cache cannot be looked at
-        target = direct_sparse_conv.Target(rows, rows, largest.vectors * LANES, 1, 1, 0, 0, LANES, 0, 0)
-        numbers, pointers = np.zeros(2 * largest.vectors * LANES, np.float32), np.zeros(2, np.int64)
-        arrays = (np.zeros(1 + LINE, np.int32), np.array([0, 1]), pointers, numbers, numbers, 0, numbers, 0, numbers)
-        fresh(
-            tall_tile(largest.across) if largest.tall else wide_tile(*largest[:3]),
-            target,
-            0,
-            0,
-            1,
-            *arrays,
-            0,
-            numbers.size,
-        )
+        # the code of a kernel from the cache cannot be looked at
+        fresh = njit(direct_sparse_conv.multiply_tile.py_func)
+        sizes = direct_sparse_conv.TileSizes(rows, rows, largest.vectors * LANES, 1, 1, 0, 0, LANES, 0, 0)
+        numbers, spans = np.zeros(2 * largest.vectors * LANES, np.float32), np.zeros(2, np.int64)
+        work = direct_sparse_conv.TileCall(0, numbers.size, 0, 0, 1, 0, 0, 0, numbers.size)
+        arrays = np.zeros(1 + LINE, np.int32), np.array([0, 1]), spans, numbers, numbers, numbers, numbers
+        fresh(largest, sizes, work, *arrays)
         (code,) = fresh.inspect_asm().values()
         loop = _innermost_loop(code)
         count = sum(line.startswith("vfmadd") for line in loop)
-        assert count == largest.vectors if WIDEST == LANES or not largest.tall else largest.across
+        assert count == largest.vectors if WIDEST == LANES or not largest.channel_lanes else largest.across
         assert not [line for line in loop if "mm" in line and "(%rsp)" in line]
 
 

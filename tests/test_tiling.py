@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsenet.kernels import tiling
-from sparsenet.kernels.tiling import Geometry, Taps, Tile, column_taps, phases, row_taps, tile_convolution, tile_product
+from sparsenet.kernels.tiling import Geometry, Taps, Tile, column_taps, phases, row_taps, tile_convolution, tile_linear
 from sparsenet.machine.vectors import LANES, LINE
 
 
@@ -41,34 +41,34 @@ def test_areas_and_tiles_cover_the_output(g, height, density):
     if height == LINE and g.stride[1] != 1:
         return
     way = tile_convolution(g, height, density=density)
-    tile, target, sizes = way.tile, way.target, way.sizes
+    tile, tiles, sizes = way.tile, way.tiles, way.sizes
     assert tile.fits
-    assert (target.block, target.size, target.blocks) == (height, tile.vectors * LANES, -(-g.outputs // height))
+    assert (tiles.block, tiles.size, tiles.blocks) == (height, tile.vectors * LANES, -(-g.outputs // height))
     assert sizes.areas_y * sizes.area_rows >= sizes.out_height
     assert sizes.areas_x * sizes.area_columns >= sizes.out_width
     assert sizes.tile_rows <= sizes.area_rows
     assert sizes.tile_columns <= sizes.area_columns
-    assert sizes.chunk * target.chunks >= g.shape[0] > sizes.chunk * (target.chunks - 1)
+    assert sizes.chunk * tiles.chunks >= g.shape[0] > sizes.chunk * (tiles.chunks - 1)
     if sizes.chunk > 1:
-        assert sizes.chunk * sizes.length * 4 <= tiling.LARGEST * tiling.WINDOW
+        assert sizes.chunk * sizes.length * 4 <= tiling.LARGEST_PACKED * tiling.PACKED_BYTES
 
 
 @given(inputs=st.integers(1, 3000), samples=st.integers(1, 300), rows=st.sampled_from([1, 2, 4]))
 def test_chunks_of_inputs_are_whole_squares(inputs, samples, rows):
-    way = tile_product(inputs, 50, samples, rows, density=0.1)
+    way = tile_linear(inputs, 50, samples, rows, density=0.1)
     assert way.tile.fits
     assert way.sizes.chunk % LANES == 0
-    assert way.sizes.chunk * way.target.chunks >= inputs > way.sizes.chunk * (way.target.chunks - 1)
-    assert way.target.plane == way.sizes.lines * way.sizes.lanes
+    assert way.sizes.chunk * way.tiles.chunks >= inputs > way.sizes.chunk * (way.tiles.chunks - 1)
+    assert way.tiles.plane == way.sizes.lines * way.sizes.lanes
 
 
-def test_few_entries_take_larger_windows_than_many():
+def test_few_entries_take_larger_packed_inputs_than_many():
     """Where a row has next to no entries in a chunk, loading and storing its sums is what costs."""
     g = Geometry((256, 28, 28), 256, (1, 1))
-    few, many = (tile_convolution(g, 1, density=density).target.chunks for density in (0.02, 1.0))
+    few, many = (tile_convolution(g, 1, density=density).tiles.chunks for density in (0.02, 1.0))
     assert few < many
 
 
-@pytest.mark.parametrize("tile", [Tile(1, 28, 2), Tile(4, 8, 1), Tile(1, 1, 40, tall=True)])
+@pytest.mark.parametrize("tile", [Tile(1, 28, 2), Tile(4, 8, 1), Tile(1, 1, 40, channel_lanes=True)])
 def test_tiles_too_large_for_the_registers_are_refused(tile):
     assert not tile.fits

@@ -1,96 +1,122 @@
-"""Which form of a layer is the fastest on this machine: candidates, measured; and the machine's peak beside them."""
+"""Which form of a layer is the fastest on this machine: candidates, measured."""
 
 import time
-from collections.abc import Callable
-from functools import cache, partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import bsr_array, csr_array
 
-from ..kernels.tiling import tile_convolution, tile_product
-from ..kernels.weight_packing import is_blocked
+from ..kernels.sparse_matrix import is_blocked, to_csr
+from ..kernels.tiling import tile_convolution, tile_linear
 from ..machine.vectors import LINE
-from ..nn.layer import Layer
 from ..nn.layers import Conv2d
-from .fallbacks import Run, run_blas, run_loops, run_scipy
-from .folding import FrozenWeights
-from .lowering import geometry_of, native_convolution, native_product, native_single
-from .program import Native, Program
+from .fallbacks import Run, run_blas, run_csr_loops, run_scipy
+from .folding import FoldedLayer
+from .lowering import geometry_of, lower_convolution, lower_linear, lower_single
+from .program import CompiledStep, Program
 
-FORMS = ("auto", "dense", "csr", "blas", "loops", "scipy")
+FORMS = ("auto", "dense", "csr", "blas", "csr loops", "scipy")
 BLOCKS = (LINE, 4, 2)  # outputs of the blocks that have kernels
-# Above these sparsities the dense forms are not even tried: the stream has won by then. Sample by sample it reads as
-# many bytes of indices as of values in a fully connected layer, and wins later.
-DENSE_BELOW, DENSE_BELOW_SINGLE = 0.75, 0.85
-FEW = 2  # samples of a fully connected layer that are faster one by one than as lanes
+# Above these sparsities the dense forms are not even tried: the sparse one has won by then. Sample by sample it reads
+# as many bytes of indices as of values in a fully connected layer, and wins later.
+MOST_DENSE, MOST_DENSE_SINGLE = 0.75, 0.85
+FEW_SAMPLES = 2  # of a fully connected layer, which are faster one by one than as lanes
 TRIALS = 7  # timed calls of each candidate, at most
-CLEARLY = 0.9  # what a call of Python must stay below, of the best native time, to be taken: it interrupts a program
+PYTHON_GAIN = 0.9  # of the best compiled time: what a call of Python must stay below, as it interrupts a program
 
-Candidate = Native | Run
+Matrix = csr_array | bsr_array
 
 
-def candidates(
-    form: str, layer: Layer, frozen: FrozenWeights, relu: bool, input_shape: tuple, batch: int, threads: int = 1
-) -> dict[str, Callable[[], Candidate]]:
-    """The forms that a layer may take, by name; each is packed (and compiled) only when called."""
-    python = {"blas": run_blas, "loops": run_loops, "scipy": run_scipy}
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One form that a layer may take: the matrix that it multiplies by, and the step, compiled or a call of Python."""
+
+    matrix: Matrix
+    compiled: CompiledStep | None = None
+    run: Run | None = None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a layer is tuned for."""
+
+    input_shape: tuple[int, ...]
+    shape: tuple[int, ...]
+    batch: int
+    threads: int
+    seconds: float
+
+
+def candidates(form: str, folded: FoldedLayer, setting: Setting) -> dict[str, Callable[[], Candidate]]:
+    """The forms that a layer may take, by name; each is packed only when called."""
+    python = {"csr loops": run_csr_loops, "scipy": run_scipy}
     if form in python:
-        return {form: lambda: python[form](layer, frozen, relu)}
-
-    single = not isinstance(layer, Conv2d) and batch <= FEW
-
-    def native(mask, block):
-        if isinstance(layer, Conv2d):
-            return partial(native_convolution, layer, frozen, mask, relu, input_shape, block)
-        if single:
-            return lambda: native_single(frozen, mask, relu)
-        return lambda: native_product(frozen, mask, relu, batch, block, threads)
-
-    pattern, found = frozen.pattern, {}
-    if form in ("auto", "csr") and (form == "csr" or not pattern.all()):
-        found["csr"] = native(pattern, 1)
-    if form == "auto" and not pattern.all() and not single:
-        found |= {f"bsr {block}x1": native(pattern, block) for block in _blocks(layer) if is_blocked(pattern, block)}
-    limit = DENSE_BELOW_SINGLE if single else DENSE_BELOW
-    if form == "dense" or (form == "auto" and frozen.sparsity < limit):
-        found["dense"] = native(frozen.full, _dense_block(layer, input_shape, -(-batch // threads)))
-        found["blas"] = lambda: run_blas(layer, frozen, relu)
+        return {form: lambda: Candidate(folded.matrix, run=python[form](folded))}
+    full, single = folded.sparsity == 0, _is_single(folded, setting)
+    found = {}
+    if form == "csr" or (form == "auto" and not full):
+        found["csr"] = lambda: _lower(folded, folded.matrix, setting)
+    for rows in _blocks(folded) if not single and not full else ():
+        name = f"bsr {rows}x1"
+        if form in ("auto", name) and is_blocked(folded.matrix, rows):
+            found[name] = lambda rows=rows: _lower(folded, folded.as_blocks(rows), setting)
+    limit = MOST_DENSE_SINGLE if single else MOST_DENSE
+    tried = form == "auto" and folded.sparsity < limit
+    if form == "dense" or tried:
+        found["dense"] = lambda: _lower(folded, _dense_matrix(folded, setting), setting)
+    if form in ("dense", "blas") or tried:
+        found["blas"] = lambda: Candidate(to_csr(folded.weight, groups=folded.groups), run=run_blas(folded))
     return found
 
 
-def _blocks(layer: Layer) -> tuple[int, ...]:
+def _is_single(folded: FoldedLayer, setting: Setting) -> bool:
+    return not isinstance(folded.layer, Conv2d) and setting.batch <= FEW_SAMPLES
+
+
+def _lower(folded: FoldedLayer, matrix: Matrix, setting: Setting) -> Candidate:
+    if isinstance(folded.layer, Conv2d):
+        step = lower_convolution(folded, matrix, setting.input_shape)
+    elif _is_single(folded, setting):
+        step = lower_single(folded, matrix)
+    else:
+        step = lower_linear(folded, matrix, setting.batch, setting.threads)
+    return Candidate(matrix, step)
+
+
+def _dense_matrix(folded: FoldedLayer, setting: Setting) -> Matrix:
+    """Every weight, in the blocks of the cheapest tiles for this layer."""
+    if _is_single(folded, setting):
+        return folded.as_dense(1)
+    batch = -(-setting.batch // setting.threads)
+
+    def cost(rows: int) -> float:
+        if isinstance(folded.layer, Conv2d):
+            return tile_convolution(geometry_of(folded.layer, setting.input_shape), rows).cost
+        return tile_linear(folded.layer.in_features, folded.layer.out_features, batch, rows).cost
+
+    return folded.as_dense(min(_blocks(folded) or (1,), key=cost))
+
+
+def _blocks(folded: FoldedLayer) -> tuple[int, ...]:
     """Outputs of the blocks that a layer may take: none may reach over two groups of a convolution."""
+    layer = folded.layer
     if not isinstance(layer, Conv2d):
         return BLOCKS[1:]
     outputs = layer.out_channels // layer.groups
-    # a tall tile's positions lie beside each other in the window, before whose rows is one line of zeros
-    tall = layer.stride[1] == 1 and layer.padding[1] <= LINE <= outputs
-    return tuple(n for n in BLOCKS if (n < LINE or tall) and (layer.groups == 1 or outputs % n == 0))
+    # where lanes are channels, positions lie beside each other, and before a row is one line of zeros
+    by_channel = layer.stride[1] == 1 and layer.padding[1] <= LINE <= outputs
+    return tuple(n for n in BLOCKS if (n < LINE or by_channel) and (layer.groups == 1 or outputs % n == 0))
 
 
-def _dense_block(layer: Layer, input_shape: tuple, batch: int) -> int:
-    """M of the dense form's tiles: the cheapest for this layer."""
-    if isinstance(layer, Conv2d):
-        g = geometry_of(layer, input_shape)
-        return min(_blocks(layer) or (1,), key=lambda block: tile_convolution(g, block).cost)
-    sizes = layer.in_features, layer.out_features, batch
-    return min(_blocks(layer), key=lambda block: tile_product(*sizes, block).cost)
-
-
-def choose(
-    found: dict[str, Callable[[], Candidate]],
-    input_shape: tuple,
-    shape: tuple,
-    batch: int,
-    threads: int,
-    seconds: float,
-) -> tuple[str, Candidate, dict[str, float]]:
+def choose(found: Mapping[str, Callable[[], Candidate]], setting: Setting) -> tuple[str, Candidate, dict[str, float]]:
     """The fastest candidate (the only one unmeasured), and what each took: best of several interleaved calls."""
     built = {name: build() for name, build in found.items()}
     if len(built) == 1:
         return *next(iter(built.items())), {}
-    runs = {name: runnable(candidate, batch, threads) for name, candidate in built.items()}
-    measured = _measure(runs, (batch, *input_shape), (batch, *shape), seconds)
-    handicap = {name: 1.0 if isinstance(built[name], Native) else 1 / CLEARLY for name in built}
+    runs = {name: runnable(candidate, setting) for name, candidate in built.items()}
+    measured = _measure(runs, (setting.batch, *setting.input_shape), (setting.batch, *setting.shape), setting.seconds)
+    handicap = {name: 1.0 if candidate.compiled else 1 / PYTHON_GAIN for name, candidate in built.items()}
     best = min(measured, key=lambda name: measured[name] * handicap[name])
     return best, built[best], measured
 
@@ -111,32 +137,17 @@ def _measure(runs: dict[str, Run], input_shape: tuple, shape: tuple, seconds: fl
     return measured
 
 
-def pays(fused: Native, apart: list[Native], batch: int, threads: int, seconds: float) -> bool:
+def pays(fused: CompiledStep, apart: list[CompiledStep], setting: Setting) -> bool:
     """Whether one step is faster than those that it would take the place of."""
-    runs = {name: Program(row, batch, threads).prepare().run for name, row in (("fused", [fused]), ("apart", apart))}
-    measured = _measure(runs, (batch, fused.input_size), (batch, fused.output_size), seconds)
+    rows = {"fused": [fused], "apart": apart}
+    runs = {name: Program(row, setting.batch, setting.threads).prepare().run for name, row in rows.items()}
+    sizes = (setting.batch, fused.input_size), (setting.batch, fused.output_size)
+    measured = _measure(runs, *sizes, setting.seconds)
     return measured["fused"] < measured["apart"]
 
 
-def runnable(candidate: Candidate, batch: int, threads: int) -> Run:
+def runnable(candidate: Candidate, setting: Setting) -> Run:
     """A candidate as run(x, y)."""
-    return Program([candidate], batch, threads).prepare().run if isinstance(candidate, Native) else candidate
-
-
-@cache
-def measure_peak() -> float:
-    """Multiply-adds a second of one core of this machine in float32, measured.
-
-    A dense convolution so small that all it reads again and again stays in the first-level cache.
-    """
-    layer, shape = Conv2d(32, LINE, 3, padding=1), (32, 24, 24)
-    frozen = FrozenWeights(layer.weight.value, None, layer.bias.value)
-    run = runnable(native_convolution(layer, frozen, frozen.full, False, shape, LINE), 1, 1)
-    x, y = np.ones((1, *shape), np.float32), np.empty((1, LINE, *shape[1:]), np.float32)
-    run(x, y)
-    best, deadline = float("inf"), time.perf_counter() + 0.05
-    while time.perf_counter() < deadline:
-        start = time.perf_counter()
-        run(x, y)
-        best = min(best, time.perf_counter() - start)
-    return layer.weight.value.size * shape[1] * shape[2] / best
+    if candidate.compiled is None:
+        return candidate.run
+    return Program([candidate.compiled], setting.batch, setting.threads).prepare().run

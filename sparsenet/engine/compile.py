@@ -1,23 +1,24 @@
 """`compile`: a network frozen for inference, each layer in its fastest form."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 
-from ..checks import check_count, check_positive
+from ..checks import check_count, check_known, check_positive
 from ..machine.threads import available_threads
 from ..machine.threads import threads as use_threads
 from ..nn.layer import Shape
-from ..nn.layers import Conv2d, Dropout, Flatten, Linear, ReLU
+from ..nn.layers import Conv2d, Dropout, Flatten, Linear
 from ..nn.network import Network, Node
-from ..nn.normalization import BatchNorm, WeightNorm
-from .autotune import FORMS, candidates, choose, pays
-from .fallbacks import Step, freeze_plain, is_pool_of_squares, run_forward
-from .folding import FrozenWeights
-from .lowering import native_single
-from .plan import Plan
-from .program import Native
+from ..nn.normalization import WeightNorm
+from .autotune import FORMS, Setting, candidates, choose, pays
+from .fallbacks import run_forward
+from .folding import fold
+from .lowering import is_pool_of_squares, lower_convolution, lower_plain, lower_single
+from .plan import Plan, Step
+
+OnLayer = Callable[[str, int, int], None]
 
 
 def compile(
@@ -26,10 +27,11 @@ def compile(
     *,
     batch: int = 1,
     threads: int | None = None,
-    form: str = "auto",
+    form: str | Mapping[str, str] = "auto",
     seconds: float = 0.05,
+    on_layer: OnLayer | None = None,
 ) -> Plan:
-    """Freeze a network into a plan of float32 kernels.
+    """Freeze a network into a plan of float32 kernels, compiled for batches of this size and for one sample.
 
     Parameters
     ----------
@@ -39,14 +41,21 @@ def compile(
         The batch size that buffers and choices are made for.
     threads : int, optional
         Threads of the kernels (None: all available ones).
-    form : str
-        How layers with weights run. "auto" measures the forms that may be the fastest for each layer, on this machine,
-        at this batch and with these threads: "dense" (by tiles in registers), "blas" (im2col and BLAS), "csr" (direct
-        sparse convolution), "bsr 2x1", "bsr 4x1" and "bsr 16x1" (the same for blocks of output channels). "dense"
-        measures the dense forms only; "csr" and "blas" are fixed choices, as are "loops" (plain loops over CSR, to
-        read) and "scipy" (SciPy's own sparse product, the reference).
+    form : str, or dict of layer name -> str
+        How layers with weights run; of layers that a dict does not name "auto". Which when:
+
+        - "auto": unless there is a reason. It measures the forms that may be the fastest for each layer, on this
+          machine, at this batch and with these threads: "dense", "blas", "csr", and "bsr 2x1", "bsr 4x1", "bsr 16x1"
+          where so many output channels share what they keep.
+        - "dense": every weight multiplied, pruned ones as zeros: the baseline to compare with. The faster of "dense"
+          (tiles in registers) and "blas".
+        - "csr": direct sparse convolution, whatever the sparsity; to compare sparsities without a change of form.
+        - "blas": im2col and BLAS, what the network itself does.
+        - "csr loops": plain loops over CSR: to read, and as an oracle; "scipy": SciPy's own product, the reference.
     seconds : float
         Time to spend on measuring each layer.
+    on_layer : function (name, number, count), optional
+        Called before each layer is compiled: the first time this takes seconds, later kernels come from the cache.
 
     Notes
     -----
@@ -60,85 +69,103 @@ def compile(
     """
     check_count("batch", batch)
     check_positive("seconds", seconds)
+    input_shape = _check_shape(input_shape)
     threads = available_threads() if threads is None else check_count("threads", threads)
-    if form not in FORMS:
-        raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
     network = network.astype(np.float32)
-    shapes = network.shapes(tuple(input_shape))
+    forms = _check_forms(form, network)
+    shapes = network.shapes(input_shape)
     steps, done = [], set()
     with use_threads(threads):
-        for node in network.nodes:
+        for number, node in enumerate(network.nodes, 1):
+            if on_layer is not None:
+                on_layer(node.name, number, len(network.nodes))
             if node.name in done:
                 continue
-            step = _freeze(network, node, shapes, batch, threads, form, seconds)
+            setting = _setting(node, shapes, batch, threads, seconds)
+            step = _freeze(network, node, shapes, forms, setting)
             if step is not None:
                 steps.append(step)
                 done |= set(step.folded)
-    return Plan(steps, input_shape, shapes[network.nodes[-1].name], batch, threads)
+        chosen = {step.name: step.form for step in steps if step.form}
+        again = partial(compile, network, input_shape, batch=batch, threads=threads, form=chosen)
+        plan = Plan(steps, input_shape, shapes[network.nodes[-1].name], batch, threads, again)
+        plan.warm_up()
+    return plan
+
+
+def _check_shape(input_shape: Shape) -> tuple[int, ...]:
+    """The shape of one sample as a tuple."""
+    try:
+        return tuple(input_shape)
+    except TypeError:
+        example = "such as (1, 28, 28) or (784,)"
+        raise TypeError(f"input_shape must be a tuple {example}, not {input_shape!r}") from None
+
+
+def _check_forms(form: str | Mapping[str, str], network: Network) -> dict[str, str]:
+    """The form of each layer with weights."""
+    names = network.weighted()
+    if isinstance(form, str):
+        if form not in FORMS:
+            raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
+        return dict.fromkeys(names, form)
+    check_known("form", form, names)
+    return {name: form.get(name, "auto") for name in names}
+
+
+def _setting(node: Node, shapes: dict[str, Shape], batch: int, threads: int, seconds: float) -> Setting:
+    if len(node.inputs) != 1:
+        raise ValueError(f"layer {node.name!r} joins branches: a plan takes layers of one input")
+    return Setting(shapes[node.inputs[0]], shapes[node.name], batch, threads, seconds)
 
 
 def _freeze(
-    network: Network, node: Node, shapes: dict[str, Shape], batch: int, threads: int, form: str, seconds: float
+    network: Network, node: Node, shapes: dict[str, Shape], forms: dict[str, str], setting: Setting
 ) -> Step | None:
     """The step of a node with the nodes folded into it; None for one that leaves no trace."""
-    if len(node.inputs) != 1:
-        raise ValueError(f"layer {node.name!r} joins branches: a plan takes layers of one input")
-    kind, source = type(node.layer), node.inputs[0]
+    kind = type(node.layer)
     if kind in (Conv2d, Linear, WeightNorm):
-        return _freeze_weighted(network, node, shapes, batch, threads, form, seconds)
+        return _freeze_weighted(network, node, shapes, forms[node.name], setting)
     if kind in (Dropout, Flatten):
         return None
-    native = freeze_plain(node.layer, shapes[source], shapes[node.name])
-    run = None if native else run_forward(node.layer)
-    return Step(node.name, "", shapes[source], shapes[node.name], native=native, run=run)
+    compiled = lower_plain(node.layer, setting.input_shape, setting.shape)
+    run = None if compiled else run_forward(node.layer)
+    return Step(node.name, "", setting.input_shape, setting.shape, compiled=compiled, run=run)
 
 
-def _followers(network: Network, node: Node) -> Iterator[Node]:
-    """The nodes behind `node` while each has one reader only."""
-    readers = network.consumers(node.name)
-    while len(readers) == 1 and len(readers[0].inputs) == 1:
-        yield readers[0]
-        readers = network.consumers(readers[0].name)
-
-
-def _fold(network: Network, node: Node) -> tuple[FrozenWeights, list[str], bool]:
-    """Weights with what follows folded in, the names of the folded layers, and whether the last of them is a ReLU."""
-    layer = node.layer
-    frozen = FrozenWeights(layer.weight.value, layer.weight.mask, layer.bias.value)
-    folded = []
-    for follower in _followers(network, node):
-        kind = type(follower.layer)
-        if kind is BatchNorm:
-            frozen = frozen.fold(*follower.layer.affine())
-        elif kind not in (ReLU, Dropout):
-            break
-        folded.append(follower.name)
-        if kind is ReLU:
-            return frozen, folded, True
-    return frozen, folded, False
-
-
-def _freeze_weighted(
-    network: Network, node: Node, shapes: dict[str, Shape], batch: int, threads: int, form: str, seconds: float
-) -> Step:
-    frozen, folded, relu = _fold(network, node)
-    layer = node.layer.layer if isinstance(node.layer, WeightNorm) else node.layer
-    source, shape = node.inputs[0], shapes[node.name]
-    found = candidates(form, layer, frozen, relu, shapes[source], batch, threads)
-    chosen, candidate, measured = choose(found, shapes[source], shape, batch, threads, seconds)
-    native, run = (candidate, None) if isinstance(candidate, Native) else (None, candidate)
-    pool = _pool_behind(network, folded[-1] if folded else node.name)
-    if native and pool and isinstance(layer, Conv2d):
-        fused, after = found[chosen](pool=True), freeze_plain(pool.layer, shape, shapes[pool.name])
-        if fused and (not measured or pays(fused, [native, after], batch, threads, seconds)):
-            native, folded = fused, [*folded, pool.name]
+def _freeze_weighted(network: Network, node: Node, shapes: dict[str, Shape], form: str, setting: Setting) -> Step:
+    folded = fold(network, node)
+    found = candidates(form, folded, setting)
+    if not found:
+        raise ValueError(f"form of {node.name!r} must be one that this layer can take, not {form!r}")
+    if form in found:  # named for this layer alone, or a choice of one
+        found = {form: found[form]} if form != "dense" else found
+    chosen, candidate, measured = choose(found, setting)
+    compiled, names = candidate.compiled, folded.names
+    pool = _pool_behind(network, names[-1] if names else node.name)
+    if compiled and pool and isinstance(folded.layer, Conv2d):
+        fused = lower_convolution(folded, candidate.matrix, setting.input_shape, pool=True)
+        after = lower_plain(pool.layer, setting.shape, shapes[pool.name])
+        if fused and (not measured or pays(fused, [compiled, after], setting)):
+            compiled, names = fused, (*names, pool.name)
     single = None
-    if native and batch > 1 and not isinstance(layer, Conv2d):
-        single = native_single(frozen, frozen.full if chosen == "dense" else frozen.pattern, relu)
-    kept = frozen.pattern.sum() if chosen not in ("dense", "blas") else frozen.weight.size
-    out = shapes[folded[-1] if folded else node.name]
-    step = Step(node.name, chosen, shapes[source], out, native, single, run, tuple(folded))
-    return replace(step, kept=int(kept) * int(np.prod(shape[1:])), measured=measured)
+    if compiled and setting.batch > 1 and not isinstance(folded.layer, Conv2d):
+        single = lower_single(folded, folded.as_dense(1) if chosen == "dense" else folded.matrix)
+    dense = chosen in ("dense", "blas")
+    positions = int(np.prod(setting.shape[1:]))
+    return Step(
+        node.name,
+        chosen,
+        setting.input_shape,
+        shapes[names[-1] if names else node.name],
+        compiled,
+        single,
+        candidate.run,
+        names,
+        macs=(folded.weight.size if dense else folded.matrix.nnz) * positions,
+        measured=measured,
+        matrix=candidate.matrix,
+    )
 
 
 def _pool_behind(network: Network, name: str) -> Node | None:

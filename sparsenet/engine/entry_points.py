@@ -1,30 +1,34 @@
-"""The steps of a compiled plan: each reads its row of the plan's table and calls a kernel on a range of samples.
+"""The steps of a compiled plan: each reads its record by name and calls a kernel on a range of samples.
 
-A row holds a `Frame`, where the arrays are, behind it a `Target`, which tiles read, and the sizes of the layer.
-Activations that stay with one thread lie in that thread's workspace (`local`, then x and y are bytes from its start),
-the others at fixed addresses.
+A record begins with a `Frame`. Activations that stay with one worker lie in its workspace (`x_local`, `y_local`), the
+others at fixed addresses. Each function here compiles one step, once, and returns the address to call it at.
 """
 
 from functools import cache
 from typing import NamedTuple
 
-from ..kernels.direct_sparse_conv import (
-    Convolution,
-    Target,
-    convolve,
-    multiply_tile,
-)
+import numpy as np
+
+from ..kernels.direct_sparse_conv import TILE_CALL, ConvSizes, Scratch, TiledWeights, TileSizes, convolve, multiply_tile
 from ..kernels.pooling import average_forward, max_forward, max_squares
-from ..kernels.sparse_linear import Product, multiply_samples, multiply_single, multiply_slices
+from ..kernels.sparse_linear import (
+    LinearSizes,
+    RowWeights,
+    SlicedWeights,
+    multiply_samples,
+    multiply_single,
+    multiply_slices,
+)
 from ..machine.jit import inlined, kernel
-from ..machine.pointers import floats, integers, reader, shorts, step, tile_step, words
-from ..machine.register_tile import tall_tile, wide_tile
+from ..machine.pointers import floats, integers, record_at, record_of, shorts, step, tile_step, words
+from ..machine.register_tile import Tile
 
 
 class Frame(NamedTuple):
-    """Where a step finds its arrays: addresses, and sizes in elements (x and y: of one sample).
+    """What the record of every step begins with.
 
-    `call` is first, as it is all that the crew reads: the address of the step itself.
+    `call` is first, as it is all that the worker pool reads: the address of the step's code. x and y are addresses, or
+    where they are local bytes from the start of the workspace; their sizes are those of one sample.
     """
 
     call: int
@@ -34,25 +38,9 @@ class Frame(NamedTuple):
     y: int
     y_size: int
     y_local: int
-    multiply: int
-    values: int
-    value_count: int
-    entries: int
-    entry_count: int
-    pointers: int
-    pointer_count: int
-    spans: int
-    bias: int
-    bias_size: int
-    reads: int
-    read_count: int
-    window: int
-    window_size: int
-    sums: int
-    sums_size: int
 
 
-class Pooling(NamedTuple):
+class PoolSizes(NamedTuple):
     """Sizes of a pooling layer."""
 
     channels: int
@@ -68,162 +56,191 @@ class Pooling(NamedTuple):
     pad_x: int
 
 
-class Scaling(NamedTuple):
-    """Sizes of y = scale x + shift per channel."""
+class ScaleSizes(NamedTuple):
+    """Sizes of y = factors x + shifts per channel."""
 
     channels: int
     plane: int
     relu: int
 
 
-TARGET = len(Frame._fields)
-SIZES = TARGET + len(Target._fields)
-ROW = SIZES + len(Convolution._fields)  # numbers in a row: the frame, the target and the longest of the others
+class ScaleWeights(NamedTuple):
+    """One factor and one shift per channel, float32."""
+
+    factors: np.ndarray
+    shifts: np.ndarray
 
 
-read_frame, read_target = reader(Frame, 0), reader(Target, TARGET)
-read_convolution, read_product, read_pooling, read_scaling = (
-    reader(kind, SIZES) for kind in (Convolution, Product, Pooling, Scaling)
+FRAME = record_of(Frame)
+TILED = record_of(TileSizes, weights=record_of(TiledWeights), scratch=record_of(Scratch))
+
+
+def _tiled_record(sizes: type) -> np.dtype:
+    """Record of a step that multiplies by tiles: the address of their code, what this reads, the sizes of the layer."""
+    return record_of(Frame, multiply=np.dtype(np.int64), tiled=TILED, sizes=record_of(sizes))
+
+
+CONVOLUTION, BATCH_LINEAR = _tiled_record(ConvSizes), _tiled_record(LinearSizes)
+TILED_AT = CONVOLUTION.fields["tiled"][1]  # bytes from the start of either record
+ROW_LINEAR, SLICED_LINEAR = (
+    record_of(Frame, weights=record_of(kind), sizes=record_of(LinearSizes)) for kind in (RowWeights, SlicedWeights)
 )
+POOLING = record_of(Frame, sizes=record_of(PoolSizes))
+SCALING = record_of(Frame, weights=record_of(ScaleWeights), sizes=record_of(ScaleSizes))
 
 
 @kernel
 def _sample(address, size, local, n, first, workspace):
-    """Activations of sample n, where samples begin at `first` in a thread's own buffer."""
+    """Activations of sample n, where samples begin at `first` in a worker's own buffer."""
     return floats(workspace + address + 4 * (n - first) * size if local else address + 4 * n * size, size)
 
 
 @inlined
-def _run_tile(shape, row, workspace, y, y_size, chunk, first, last, base, begin, place, room):
-    f, t = read_frame(row), read_target(row)
-    entries, bias = words(f.entries, f.entry_count), floats(f.bias, f.bias_size)
-    pointers, spans = integers(f.pointers, f.pointer_count), integers(f.spans, 2 * t.blocks)
-    window, sums = floats(workspace + f.window, f.window_size), floats(workspace + f.sums, f.sums_size)
-    y = floats(y, y_size)
-    multiply_tile(
-        shape, t, chunk, first, last, entries, pointers, spans, bias, window, base, sums, begin, y, place, room
-    )
+def _run_tile(tile, tiled, workspace):
+    t = record_at(tiled, TILED)
+    work, w, scratch = record_at(workspace, TILE_CALL), t.weights, t.scratch
+    entries, bias = words(w.entries.address, w.entries.size), floats(w.bias.address, w.bias.size)
+    indptr, spans = integers(w.indptr.address, w.indptr.size), integers(w.spans.address, w.spans.size)
+    packed = floats(workspace + scratch.packed, scratch.packed_size)
+    waiting = floats(workspace + scratch.sums, scratch.sums_size)
+    multiply_tile(tile, t, work, entries, indptr, spans, bias, packed, waiting, floats(work.y, work.y_size))
 
 
 @cache
-def tile_multiplier(outputs: int, rows: int, across: int, tall: bool) -> int:
-    """Address of the multiplier of such tiles; compiled on first use."""
-    shape = tall_tile(across) if tall else wide_tile(outputs, rows, across)
+def tile_multiplier(tile: Tile) -> int:
+    """`direct_sparse_conv.multiply_tile` for such tiles."""
 
-    def run(row, workspace, y, y_size, chunk, first, last, base, begin, place, room):
-        _run_tile(shape, row, workspace, y, y_size, chunk, first, last, base, begin, place, room)
+    def run(tiled, workspace):
+        _run_tile(tile, tiled, workspace)
 
     return tile_step(run)
 
 
 @cache
 def convolution() -> int:
-    """Address of the convolution, for tiles of any size."""
+    """The convolution, for tiles of any size."""
 
-    def run(row, first, last, part, parts, workspace):
-        f, t, g = read_frame(row), read_target(row), read_convolution(row)
-        window, reads = floats(workspace + f.window, f.window_size), integers(f.reads, f.read_count)
+    def run(address, first, last, part, parts, workspace):
+        s, work = record_at(address, CONVOLUTION), record_at(workspace, TILE_CALL)
+        t, tiled = s.tiled, address + TILED_AT
+        reads = integers(t.weights.reads.address, t.weights.reads.size)
+        packed = floats(workspace + t.scratch.packed, t.scratch.packed_size)
         for n in range(first, last):
-            x = _sample(f.x, f.x_size, f.x_local, n, first, workspace)
-            y = _sample(f.y, f.y_size, f.y_local, n, first, workspace)
-            convolve(f.multiply, row, workspace, g, t, x, reads, y, window, part, parts)
+            x = _sample(s.x, s.x_size, s.x_local, n, first, workspace)
+            y = _sample(s.y, s.y_size, s.y_local, n, first, workspace)
+            convolve(s.multiply, tiled, workspace, work, s.sizes, t, x, reads, y, packed, part, parts)
 
     return step(run)
 
 
 @cache
-def product() -> int:
-    """Address of the fully connected layer for batches, for tiles of any size."""
+def batch_linear() -> int:
+    """The fully connected layer for batches, for tiles of any size."""
 
-    def run(row, first, last, part, parts, workspace):
-        f, t, g = read_frame(row), read_target(row), read_product(row)
-        window, sums = floats(workspace + f.window, f.window_size), floats(workspace + f.sums, f.sums_size)
-        samples = last - first
-        x = floats(f.x + 4 * first * f.x_size, samples * f.x_size)
-        y = floats(f.y + 4 * first * f.y_size, samples * f.y_size)
-        multiply_samples(f.multiply, row, workspace, g, t, x, samples, y, window, sums, part, parts)
+    def run(address, first, last, part, parts, workspace):
+        s, work = record_at(address, BATCH_LINEAR), record_at(workspace, TILE_CALL)
+        t, tiled, samples = s.tiled, address + TILED_AT, last - first
+        packed = floats(workspace + t.scratch.packed, t.scratch.packed_size)
+        waiting = floats(workspace + t.scratch.sums, t.scratch.sums_size)
+        x = floats(s.x + 4 * first * s.x_size, samples * s.x_size)
+        y = floats(s.y + 4 * first * s.y_size, samples * s.y_size)
+        multiply_samples(s.multiply, tiled, workspace, work, s.sizes, t, x, samples, y, packed, waiting, part, parts)
 
     return step(run)
 
 
 @cache
-def single(sliced: bool) -> int:
-    """Address of the fully connected layer, sample by sample, with entries or with slices of outputs as lanes."""
+def row_linear() -> int:
+    """The fully connected layer sample by sample, the entries of an output as lanes."""
 
-    def run(row, first, last, part, parts, workspace):
-        f, g = read_frame(row), read_product(row)
-        values, offsets = floats(f.values, f.value_count), shorts(f.entries, f.entry_count)
-        pointers, bias = integers(f.pointers, f.pointer_count), floats(f.bias, f.bias_size)
+    def run(address, first, last, part, parts, workspace):
+        s = record_at(address, ROW_LINEAR)
+        w = s.weights
+        values, offsets = floats(w.values.address, w.values.size), shorts(w.offsets.address, w.offsets.size)
+        indptr, bias = integers(w.indptr.address, w.indptr.size), floats(w.bias.address, w.bias.size)
         for n in range(first, last):
-            x = _sample(f.x, f.x_size, f.x_local, n, first, workspace)
-            y = _sample(f.y, f.y_size, f.y_local, n, first, workspace)
-            if sliced:
-                outputs = integers(f.spans, f.bias_size)
-                multiply_slices(g, x, values, offsets, pointers, outputs, bias, y, part, parts)
-            else:
-                multiply_single(g, x, values, offsets, pointers, bias, y, part, parts)
+            x = _sample(s.x, s.x_size, s.x_local, n, first, workspace)
+            y = _sample(s.y, s.y_size, s.y_local, n, first, workspace)
+            multiply_single(s.sizes, x, values, offsets, indptr, bias, y, part, parts)
+
+    return step(run)
+
+
+@cache
+def sliced_linear() -> int:
+    """The fully connected layer sample by sample, slices of outputs as lanes (SELL-C-sigma)."""
+
+    def run(address, first, last, part, parts, workspace):
+        s = record_at(address, SLICED_LINEAR)
+        w = s.weights
+        values, offsets = floats(w.values.address, w.values.size), shorts(w.offsets.address, w.offsets.size)
+        indptr, outputs = integers(w.indptr.address, w.indptr.size), integers(w.outputs.address, w.outputs.size)
+        bias = floats(w.bias.address, w.bias.size)
+        for n in range(first, last):
+            x = _sample(s.x, s.x_size, s.x_local, n, first, workspace)
+            y = _sample(s.y, s.y_size, s.y_local, n, first, workspace)
+            multiply_slices(s.sizes, x, values, offsets, indptr, outputs, bias, y, part, parts)
 
     return step(run)
 
 
 @cache
 def max_pool_squares() -> int:
-    """Address of max pooling with windows of 2 x 2 and stride 2."""
+    """Max pooling with windows of 2 x 2 and stride 2."""
 
-    def run(row, first, last, part, parts, workspace):
-        f, g = read_frame(row), read_pooling(row)
+    def run(address, first, last, part, parts, workspace):
+        s = record_at(address, POOLING)
+        g = s.sizes
         begin, end = part * g.channels // parts, (part + 1) * g.channels // parts
         for n in range(first, last):
-            x = _sample(f.x, f.x_size, f.x_local, n, first, workspace)
-            y = _sample(f.y, f.y_size, f.y_local, n, first, workspace)
+            x = _sample(s.x, s.x_size, s.x_local, n, first, workspace)
+            y = _sample(s.y, s.y_size, s.y_local, n, first, workspace)
             max_squares(begin, end, g.height, g.width, x, y)
 
     return step(run)
 
 
 @cache
+def _pool(forward) -> int:
+    """Pooling with any window, by a kernel that takes planes."""
+
+    def run(address, first, last, part, parts, workspace):
+        s = record_at(address, POOLING)
+        g = s.sizes
+        begin, end = part * g.channels // parts, (part + 1) * g.channels // parts
+        for n in range(first, last):
+            x = _sample(s.x, s.x_size, s.x_local, n, first, workspace).reshape((g.channels, g.height, g.width))
+            y = _sample(s.y, s.y_size, s.y_local, n, first, workspace).reshape((g.channels, g.out_height, g.out_width))
+            forward(begin, end, x, g.window_y, g.window_x, g.stride_y, g.stride_x, g.pad_y, g.pad_x, y)
+
+    return step(run)
+
+
 def max_pool() -> int:
-    """Address of max pooling with any window."""
-
-    def run(row, first, last, part, parts, workspace):
-        f, g = read_frame(row), read_pooling(row)
-        begin, end = part * g.channels // parts, (part + 1) * g.channels // parts
-        for n in range(first, last):
-            x = _sample(f.x, f.x_size, f.x_local, n, first, workspace).reshape((g.channels, g.height, g.width))
-            y = _sample(f.y, f.y_size, f.y_local, n, first, workspace).reshape((g.channels, g.out_height, g.out_width))
-            max_forward(begin, end, x, g.window_y, g.window_x, g.stride_y, g.stride_x, g.pad_y, g.pad_x, y)
-
-    return step(run)
+    """Max pooling with any window."""
+    return _pool(max_forward)
 
 
-@cache
 def average_pool() -> int:
-    """Address of average pooling."""
-
-    def run(row, first, last, part, parts, workspace):
-        f, g = read_frame(row), read_pooling(row)
-        begin, end = part * g.channels // parts, (part + 1) * g.channels // parts
-        for n in range(first, last):
-            x = _sample(f.x, f.x_size, f.x_local, n, first, workspace).reshape((g.channels, g.height, g.width))
-            y = _sample(f.y, f.y_size, f.y_local, n, first, workspace).reshape((g.channels, g.out_height, g.out_width))
-            average_forward(begin, end, x, g.window_y, g.window_x, g.stride_y, g.stride_x, g.pad_y, g.pad_x, y)
-
-    return step(run)
+    """Average pooling."""
+    return _pool(average_forward)
 
 
 @cache
 def scale() -> int:
-    """Address of y = values[c] x + bias[c] per channel, then max(y, 0) where asked: what could not be folded."""
+    """y = factors[c] x + shifts[c] per channel, then max(y, 0) where asked: what could not be folded."""
 
-    def run(row, first, last, part, parts, workspace):
-        f, g = read_frame(row), read_scaling(row)
-        values, bias = floats(f.values, f.value_count), floats(f.bias, f.bias_size)
+    def run(address, first, last, part, parts, workspace):
+        s = record_at(address, SCALING)
+        g, w = s.sizes, s.weights
+        factors, shifts = floats(w.factors.address, w.factors.size), floats(w.shifts.address, w.shifts.size)
+        channels, plane, relu = g.channels, g.plane, g.relu
         for n in range(first, last):
-            x = _sample(f.x, f.x_size, f.x_local, n, first, workspace)
-            y = _sample(f.y, f.y_size, f.y_local, n, first, workspace)
-            for c in range(part * g.channels // parts, (part + 1) * g.channels // parts):
-                for p in range(c * g.plane, (c + 1) * g.plane):
-                    total = values[c] * x[p] + bias[c]
-                    y[p] = x.dtype.type(0) if g.relu and total < 0 else total
+            x = _sample(s.x, s.x_size, s.x_local, n, first, workspace)
+            y = _sample(s.y, s.y_size, s.y_local, n, first, workspace)
+            for c in range(part * channels // parts, (part + 1) * channels // parts):
+                for p in range(c * plane, (c + 1) * plane):
+                    total = factors[c] * x[p] + shifts[c]
+                    y[p] = x.dtype.type(0) if relu and total < 0 else total
 
     return step(run)

@@ -1,46 +1,100 @@
-"""The weights of a layer as a plan holds them."""
+"""Folding: a layer with weights becomes a sparse matrix, with what follows it folded in."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import bsr_array, csr_array
 
-from .scipy_reference import to_csr
+from ..kernels.sparse_matrix import to_bsr, to_csr, to_weight
+from ..nn.layers import Conv2d, Dropout, Linear, ReLU
+from ..nn.network import Network, Node
+from ..nn.normalization import BatchNorm, WeightNorm
 
 
 @dataclass(frozen=True, eq=False)
-class FrozenWeights:
-    """Weight, mask and bias of a layer with the batch normalisation behind it folded in.
+class FoldedLayer:
+    """A layer with weights as a plan holds it.
 
-    Notes
-    -----
-    y = scale (W x + b) + shift = (scale W) x + (scale b + shift), per output unit.
+    Attributes
+    ----------
+    layer : Conv2d or Linear
+        Where the sizes are; a weight normalisation around it is worked out.
+    matrix : csr_array, (O, C kh kw)
+        The kept weights, float32.
+    bias : array, (O,)
+    relu : bool
+        Whether max(y, 0) follows.
+    names : tuple of str
+        The layers behind it that are folded in.
     """
 
-    weight: np.ndarray
-    mask: np.ndarray | None
+    layer: Conv2d | Linear
+    matrix: csr_array
     bias: np.ndarray
+    relu: bool = False
+    names: tuple[str, ...] = ()
 
-    def fold(self, scale: np.ndarray, shift: np.ndarray) -> "FrozenWeights":
-        """These weights followed by y -> scale y + shift per output unit."""
-        wide = scale.reshape(-1, *[1] * (self.weight.ndim - 1))
-        return FrozenWeights(self.weight * wide, self.mask, self.bias * scale + shift)
+    def scaled(self, scale: np.ndarray, shift: np.ndarray) -> "FoldedLayer":
+        """This layer followed by y -> scale y + shift per output unit.
+
+        Notes
+        -----
+        scale (W x + b) + shift = (scale W) x + (scale b + shift)
+        """
+        matrix = self.matrix.copy()
+        matrix.data *= np.repeat(scale, np.diff(matrix.indptr)).astype(matrix.dtype)
+        return replace(self, matrix=matrix, bias=self.bias * scale + shift)
 
     @property
-    def pattern(self) -> np.ndarray:
-        """The mask, all True where there is none."""
-        return np.ones(self.weight.shape, bool) if self.mask is None else self.mask
+    def groups(self) -> int:
+        """Groups of a convolution."""
+        return self.layer.groups if isinstance(self.layer, Conv2d) else 1
 
-    @property
-    def full(self) -> np.ndarray:
-        """The mask of the dense form."""
-        return np.ones(self.weight.shape, bool)
+    @cached_property
+    def weight(self) -> np.ndarray:
+        """The weight as the dense forms multiply by it: (O, C / groups, kh, kw) or (O, I), zero where it is pruned."""
+        shape = self.layer.weight.value.shape
+        return to_weight(self.matrix, shape, self.groups)
 
     @property
     def sparsity(self) -> float:
-        """Fraction of the weights that the mask removes."""
-        return 1 - float(self.pattern.mean()) if self.weight.size else 0.0
+        """Fraction of the weights that are pruned."""
+        return 1 - self.matrix.nnz / self.weight.size
 
-    def csr(self, groups: int = 1) -> csr_array:
-        """The kept weights as a CSR array (out, in * kh * kw)."""
-        return to_csr(self.weight, self.mask, groups)
+    def as_blocks(self, rows: int) -> csr_array | bsr_array:
+        """The kept weights in blocks of rows x 1."""
+        return self.matrix if rows == 1 else to_bsr(self.matrix, rows)
+
+    def as_dense(self, rows: int) -> csr_array | bsr_array:
+        """The same with every block of rows x 1 present: pruned weights are explicit zeros."""
+        full = to_csr(self.weight, groups=self.groups)
+        return full if rows == 1 else to_bsr(full, rows)
+
+
+def fold(network: Network, node: Node) -> FoldedLayer:
+    """The layer of `node`, with the batch normalisation, dropout and ReLU behind it folded in, as far as they go."""
+    layer = node.layer.layer if isinstance(node.layer, WeightNorm) else node.layer
+    weight = node.layer.weight
+    folded = FoldedLayer(
+        layer, to_csr(weight.value, weight.mask, getattr(layer, "groups", 1)), node.layer.bias.value.copy()
+    )
+    for follower in _followers(network, node):
+        kind = type(follower.layer)
+        if kind is BatchNorm:
+            folded = folded.scaled(*follower.layer.affine())
+        elif kind not in (ReLU, Dropout):
+            break
+        folded = replace(folded, names=(*folded.names, follower.name), relu=kind is ReLU)
+        if kind is ReLU:
+            break
+    return folded
+
+
+def _followers(network: Network, node: Node) -> Iterator[Node]:
+    """The nodes behind `node` while each has one reader only."""
+    readers = network.consumers(node.name)
+    while len(readers) == 1 and len(readers[0].inputs) == 1:
+        yield readers[0]
+        readers = network.consumers(readers[0].name)

@@ -1,26 +1,35 @@
-"""Layers as native steps: sizes chosen, weights packed, scratch memory counted."""
+"""Lowering: a layer becomes the description of a compiled step, its sizes chosen, weights packed, scratch counted."""
 
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+from scipy.sparse import bsr_array, csr_array
 
-from ..kernels.tiling import Geometry, tile_convolution, tile_product
+from ..kernels.tiling import Geometry, tile_convolution, tile_linear
 from ..kernels.weight_packing import (
-    NOTHING,
-    Stream,
+    block_of,
+    count_weights,
     is_better_sliced,
     pack_convolution,
-    pack_product,
-    pack_single,
+    pack_linear,
+    pack_rows,
     pack_slices,
     size_single,
 )
 from ..machine.vectors import LANES, LINE
-from ..nn.layers import Conv2d
-from . import entry_points as calls
-from .folding import FrozenWeights
-from .program import Native
+from ..nn.layer import Layer
+from ..nn.layers import Conv2d, ReLU
+from ..nn.normalization import BatchNorm
+from ..nn.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from . import entry_points
+from .entry_points import PoolSizes, ScaleSizes, ScaleWeights
+from .folding import FoldedLayer
+from .program import CompiledStep
+
+SUMS_BYTES = 512 * 1024  # of sums that one part of a fully connected layer should keep: they stay in the second cache
+PRIVATE_BYTES = 2 * 1024 * 1024  # of weights that each thread may read for itself
+STACKED_TILES = 4  # tiles of samples that read a chunk of the weights while it is in the cache
 
 
 def geometry_of(layer: Conv2d, input_shape: tuple) -> Geometry:
@@ -29,106 +38,135 @@ def geometry_of(layer: Conv2d, input_shape: tuple) -> Geometry:
     return Geometry(tuple(input_shape), layer.out_channels, *sizes)
 
 
-def native_convolution(
-    layer: Conv2d,
-    frozen: FrozenWeights,
-    mask: np.ndarray,
-    relu: bool,
-    input_shape: tuple,
-    block: int,
-    *,
-    pool: bool = False,
-) -> Native | None:
-    """Direct sparse convolution with tiles of M = `block` output channels; `mask` is what the stream holds.
+def _density(matrix: csr_array | bsr_array, groups: int = 1) -> float:
+    return matrix.data.size * groups / (matrix.shape[0] * matrix.shape[1])
+
+
+def lower_convolution(
+    folded: FoldedLayer, matrix: csr_array | bsr_array, input_shape: tuple, *, pool: bool = False
+) -> CompiledStep | None:
+    """Direct sparse convolution by `matrix`, with tiles of as many output channels as its blocks have.
 
     With `pool` max pooling of 2 x 2 squares follows while the sums are in registers; None where tiles do not allow it.
     """
-    g = geometry_of(layer, input_shape)
-    tiling = tile_convolution(g, block, density=float(mask.mean()), relu=relu, pool=pool)
+    g = geometry_of(folded.layer, input_shape)
+    density = _density(matrix, g.groups)
+    tiling = tile_convolution(g, block_of(matrix), density=density, relu=folded.relu, pool=pool)
     if tiling is None:
         return None
-    stream, sizes = pack_convolution(frozen.weight, mask, frozen.bias, g, tiling), tiling.sizes
+    weights, sizes = pack_convolution(matrix, folded.bias, g, tiling), tiling.sizes
     tiles = -(-sizes.area_rows // sizes.tile_rows) * -(-sizes.area_columns // sizes.tile_columns)
-    return Native(
-        address=calls.convolution,
-        multiply=partial(calls.tile_multiplier, *tiling.tile),
-        target=tiling.target,
+    return CompiledStep(
+        code=entry_points.convolution,
+        record=entry_points.CONVOLUTION,
+        multiply=partial(entry_points.tile_multiplier, tiling.tile),
+        tiles=tiling.tiles,
         sizes=sizes,
         input_size=int(np.prod(input_shape)),
-        output_size=tiling.target.outputs * tiling.target.plane,
-        stream=stream,
-        window=sizes.chunk * sizes.length + LINE,
-        sums=tiles * tiling.target.blocks * tiling.target.size + LINE,
+        output_size=tiling.tiles.outputs * tiling.tiles.plane,
+        weights=weights,
+        packed=sizes.chunk * sizes.length + LINE,
+        sums=tiles * tiling.tiles.blocks * tiling.tiles.size + LINE,
         parts=sizes.areas_y * sizes.areas_x,
-        work=stream.weights * int(np.prod(g.output)),
+        work=count_weights(weights) * int(np.prod(g.output)),
     )
 
 
-SUMS = 512 * 1024  # bytes of sums that one part of a fully connected layer should keep: they stay in the second cache
-NEAR = 2 * 1024 * 1024  # bytes of weights that each thread may read for itself
-STACK = 4  # tiles of samples that read a chunk of the weights while it is in the cache
-
-
-def native_product(
-    frozen: FrozenWeights, mask: np.ndarray, relu: bool, batch: int, block: int, threads: int = 1
-) -> Native:
-    """Fully connected layer for batches, with tiles of M = `block` outputs; the lanes are samples.
+def lower_linear(folded: FoldedLayer, matrix: csr_array | bsr_array, batch: int, threads: int = 1) -> CompiledStep:
+    """Fully connected layer for batches by `matrix`, in tiles of as many outputs as its blocks have; lanes are samples.
 
     Threads share the samples where each may read all weights, else the outputs.
     """
-    outputs, inputs = frozen.weight.shape
-    share = -(-batch // threads) if 8 * mask.sum() <= NEAR else batch
-    tiling = tile_product(inputs, outputs, share, block, density=float(mask.mean()), relu=relu)
-    stream, sizes = pack_product(frozen.weight, mask, frozen.bias, tiling), tiling.sizes
-    plane = tiling.target.plane
-    stack = min(STACK, -(-share // plane))
+    outputs, inputs = folded.matrix.shape
+    share = -(-batch // threads) if 8 * matrix.data.size <= PRIVATE_BYTES else batch
+    tiling = tile_linear(inputs, outputs, share, block_of(matrix), density=_density(matrix), relu=folded.relu)
+    weights, sizes = pack_linear(matrix, folded.bias, tiling), tiling.sizes
+    plane = tiling.tiles.plane
+    stack = min(STACKED_TILES, -(-share // plane))
     groups = -(-outputs // LANES)
-    pieces = -(-groups * LANES * plane * stack * 4 // SUMS)
-    return Native(
-        address=calls.product,
-        multiply=partial(calls.tile_multiplier, *tiling.tile),
-        target=tiling.target,
+    pieces = -(-groups * LANES * plane * stack * 4 // SUMS_BYTES)
+    return CompiledStep(
+        code=entry_points.batch_linear,
+        record=entry_points.BATCH_LINEAR,
+        multiply=partial(entry_points.tile_multiplier, tiling.tile),
+        tiles=tiling.tiles,
         sizes=sizes,
         input_size=inputs,
         output_size=outputs,
-        stream=stream,
-        window=sizes.chunk * sizes.lines * LINE,
+        weights=weights,
+        packed=sizes.chunk * sizes.lines * LINE,
         sums=(-(-groups // pieces) + 1) * LANES * plane * stack,
         samples=plane * stack,
         parts=groups,
         pieces=pieces,
-        work=stream.weights * plane * stack,
+        work=count_weights(weights) * plane * stack,
     )
 
 
-def native_single(frozen: FrozenWeights, mask: np.ndarray, relu: bool) -> Native:
+def lower_single(folded: FoldedLayer, matrix: csr_array) -> CompiledStep:
     """Fully connected layer, sample by sample: the lanes are outputs, or entries where there are few outputs."""
-    outputs, inputs = frozen.weight.shape
-    sliced = is_better_sliced(mask)
-    stream = (pack_slices if sliced else pack_single)(frozen.weight, mask, frozen.bias)
-    return Native(
-        partial(calls.single, sliced),
-        size_single(inputs, outputs, relu=relu),
-        inputs,
-        outputs,
-        stream,
-        parts=len(stream.bias) // (LINE if sliced else 1),
-        work=LINE * stream.weights,  # numbers are gathered one by one
+    sliced = is_better_sliced(matrix)
+    weights = (pack_slices if sliced else pack_rows)(matrix, folded.bias)
+    outputs, inputs = matrix.shape
+    return CompiledStep(
+        code=entry_points.sliced_linear if sliced else entry_points.row_linear,
+        record=entry_points.SLICED_LINEAR if sliced else entry_points.ROW_LINEAR,
+        sizes=size_single(matrix, relu=folded.relu),
+        input_size=inputs,
+        output_size=outputs,
+        weights=weights,
+        parts=len(weights.bias) // (LINE if sliced else 1),
+        work=LINE * count_weights(weights),  # numbers are gathered one by one
     )
 
 
-def native_pool(
-    address: Callable[[], int], input_shape: tuple, output_shape: tuple, window: tuple, stride: tuple, padding: tuple
-) -> Native:
-    """Max or average pooling, as `address` says."""
-    g = calls.Pooling(*input_shape, *output_shape[1:], *window, *stride, *padding)
-    size = int(np.prod(output_shape))
-    return Native(address, g, int(np.prod(input_shape)), size, parts=input_shape[0], work=size * int(np.prod(window)))
+def _lower_pool(
+    code: Callable[[], int], input_shape: tuple, output_shape: tuple, window: tuple, stride: tuple, padding: tuple
+) -> CompiledStep:
+    sizes, size = PoolSizes(*input_shape, *output_shape[1:], *window, *stride, *padding), int(np.prod(output_shape))
+    return CompiledStep(
+        code=code,
+        record=entry_points.POOLING,
+        sizes=sizes,
+        input_size=int(np.prod(input_shape)),
+        output_size=size,
+        parts=input_shape[0],
+        work=size * int(np.prod(window)),
+    )
 
 
-def native_scale(scale: np.ndarray, shift: np.ndarray, relu: bool, shape: tuple) -> Native:
-    """y = scale x + shift per channel, then ReLU where asked."""
-    g = calls.Scaling(shape[0], int(np.prod(shape[1:])), int(relu))
-    stream = Stream(NOTHING, NOTHING, NOTHING, shift.astype(np.float32), scale.astype(np.float32), NOTHING)
+def _lower_scale(factors: np.ndarray, shifts: np.ndarray, relu: bool, shape: tuple) -> CompiledStep:
+    """y = factors x + shifts per channel, then ReLU where asked."""
     size = int(np.prod(shape))
-    return Native(calls.scale, g, size, size, stream, parts=shape[0], work=size)
+    return CompiledStep(
+        code=entry_points.scale,
+        record=entry_points.SCALING,
+        sizes=ScaleSizes(shape[0], int(np.prod(shape[1:])), int(relu)),
+        input_size=size,
+        output_size=size,
+        weights=ScaleWeights(factors.astype(np.float32), shifts.astype(np.float32)),
+        parts=shape[0],
+        work=size,
+    )
+
+
+def is_pool_of_squares(layer: Layer) -> bool:
+    """Whether a layer is max pooling of 2 x 2 squares beside each other."""
+    return type(layer) is MaxPool2d and layer.window == layer.stride == (2, 2) and layer.padding == (0, 0)
+
+
+def lower_plain(layer: Layer, input_shape: tuple[int, ...], shape: tuple[int, ...]) -> CompiledStep | None:
+    """A layer without weights; None for one of another type, subclasses too."""
+    kind = type(layer)
+    if kind in (MaxPool2d, AvgPool2d):
+        largest = entry_points.max_pool_squares if is_pool_of_squares(layer) else entry_points.max_pool
+        code = largest if kind is MaxPool2d else entry_points.average_pool
+        return _lower_pool(code, input_shape, shape, layer.window, layer.stride, layer.padding)
+    if kind is GlobalAvgPool2d:
+        size = input_shape[1:]
+        return _lower_pool(entry_points.average_pool, input_shape, (*shape, 1, 1), size, size, (0, 0))
+    if kind is ReLU:
+        return _lower_scale(np.ones(input_shape[0]), np.zeros(input_shape[0]), True, input_shape)
+    if kind is BatchNorm:
+        return _lower_scale(*layer.affine(), False, input_shape)
+    return None

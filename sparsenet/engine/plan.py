@@ -2,17 +2,58 @@
 
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.sparse import bsr_array, csr_array
 
 from ..machine.threads import threads as use_threads
 from ..nn.layer import Shape
-from .autotune import measure_peak, runnable
-from .fallbacks import Run, Step
-from .program import Prepared, Program
+from .fallbacks import Run
+from .peak import measure_peak
+from .program import CompiledStep, Program
 
 FLOAT = np.dtype(np.float32)  # found once: comparing and creating with it takes half as long
-Segment = Program | Step  # native steps in a row, or one call of Python
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One step of a plan: y (N, *shape) from x (N, *input_shape), both contiguous.
+
+    Attributes
+    ----------
+    name : str
+        The layer it comes from.
+    form : str
+        How a layer with weights runs (see `compile`), else "".
+    input_shape, shape : tuple
+        Of x and y, without the sample axis.
+    compiled : CompiledStep, optional
+        The step for compiled programs; without it `run(x, y)` is called.
+    single : CompiledStep, optional
+        What runs in its place for one sample alone.
+    folded : names
+        The layers behind it that are folded into it.
+    macs : int
+        Multiply-adds for one sample with the weights of its form: the kept ones, in a dense form all.
+    measured : dict form -> seconds
+        What each candidate took for a batch when the plan chose.
+    matrix : csr_array or bsr_array, optional
+        The weights that it multiplies by.
+    """
+
+    name: str
+    form: str
+    input_shape: tuple[int, ...]
+    shape: tuple[int, ...]
+    compiled: CompiledStep | None = None
+    single: CompiledStep | None = None
+    run: Run | None = None
+    folded: tuple[str, ...] = ()
+    macs: int = 0
+    measured: dict[str, float] = field(default_factory=dict)
+    matrix: csr_array | bsr_array | None = None
 
 
 class Plan:
@@ -20,13 +61,21 @@ class Plan:
 
     Batches of any size go; larger ones than `batch` are cut, one sample alone takes a shorter way, and the forms of the
     layers have been chosen for `batch`. A plan may be called from several threads at once. It does not follow later
-    changes of the network.
+    changes of the network. Pickled and copied plans are compiled again from the network, with the same forms.
     """
 
-    def __init__(self, steps: list[Step], input_shape: Shape, output_shape: Shape, batch: int, threads: int):
+    def __init__(
+        self,
+        steps: list[Step],
+        input_shape: Shape,
+        output_shape: Shape,
+        batch: int,
+        threads: int,
+        again: "Callable[[], Plan]",
+    ):
         self.steps = steps
         self.input_shape, self.output_shape = tuple(input_shape), tuple(output_shape)
-        self.batch, self.threads = batch, threads
+        self.batch, self.threads, self._again = batch, threads, again
         self._segments = {size: _cut(steps, size, threads) for size in {1, batch}}
         self._local = threading.local()
 
@@ -49,22 +98,35 @@ class Plan:
             return
         last = segments[-1]
         for segment in segments:
-            run, buffer, guarded = segment
+            run, buffer = segment
             y = out if segment is last else buffer[: len(x)]
-            if guarded is None:
-                run(x, y)
-            else:
-                with use_threads(self.threads):
-                    run(x.reshape(len(x), *guarded.input_shape), y.reshape(len(x), *guarded.shape))
+            run(x, y)
             x = y
 
-    def _prepared(self, size: int) -> list[tuple[Run, np.ndarray | None, Step | None]]:
-        """(run, output buffer, its step where it is a call of Python) of each segment, for the calling thread."""
+    def _prepared(self, size: int) -> list[tuple[Run, np.ndarray]]:
+        """run(x, y) and the output buffer of each segment, for the calling thread."""
         try:
             return self._local.segments[size]
         except (AttributeError, KeyError):
             cache = self._local.__dict__.setdefault("segments", {})
-            return cache.setdefault(size, [_prepare(segment, size) for segment in self._segments[size]])
+            return cache.setdefault(size, [_prepare(segment, size, self.threads) for segment in self._segments[size]])
+
+    def __reduce__(self):
+        return self._again, ()
+
+    def matrices(self) -> dict[str, csr_array | bsr_array]:
+        """The weights that each layer multiplies by, out_channels x in_channels kh kw, by its name.
+
+        A `csr_array`, or a `bsr_array` for the forms in blocks (in a dense form with every block present; where the
+        channels do not divide into blocks a `csr_array` of the same entries). Batch normalisation is folded in. The
+        pattern is the mask: a kept weight that is 0.0 is an explicit zero. These are copies.
+        """
+        return {step.name: _trimmed(step.matrix, step.shape[0]) for step in self.steps if step.matrix is not None}
+
+    def warm_up(self) -> None:
+        """Compile all that runs, for a batch and for one sample, and get the buffers of the calling thread."""
+        for count in {1, min(2, self.batch)}:
+            self(np.zeros((count, *self.input_shape), FLOAT))
 
     def profile(self, x: np.ndarray) -> dict[str, float]:
         """Seconds that each step takes for one batch x, by step name, in one run."""
@@ -74,21 +136,20 @@ class Plan:
         cache = self._local.__dict__.setdefault("steps", {})
         for step in self.steps:
             if step.name not in cache:
-                run = runnable(step.native, self.batch, self.threads) if step.native else step.run
+                run, _ = _prepare(_cut([step], self.batch, self.threads)[0], self.batch, self.threads)
                 cache[step.name] = run, np.empty((self.batch, *step.shape), np.float32)
             run, buffer = cache[step.name]
-            x, y = x.reshape(len(x), *step.input_shape), buffer[: len(x)]
-            with use_threads(self.threads):
-                start = time.perf_counter()
-                run(x, y)
-                seconds[step.name] = time.perf_counter() - start
+            y = buffer[: len(x)]
+            start = time.perf_counter()
+            run(x, y)
+            seconds[step.name] = time.perf_counter() - start
             x = y
         return seconds
 
     def explain(self) -> str:
         """A line per step: layer, form, output shape, time for a batch, share of the machine's peak, why this form.
 
-        The peak is measured now: multiply-adds a second of one core with all operands in the first-level cache, times
+        The peak is measured now: multiply-adds a second of one core with all operands in registers, times
         the threads. The share counts multiply-adds with the weights of the form: the kept ones, in a dense form all.
         """
         peak = measure_peak() * self.threads
@@ -101,7 +162,7 @@ class Plan:
         for step in self.steps:
             folded = "".join(f" + {name}" for name in step.folded)
             seconds = min(run[step.name] for run in runs)
-            share = f"{step.kept * self.batch / seconds / peak:5.0%} of peak" if step.kept else ""
+            share = f"{step.macs * self.batch / seconds / peak:5.0%} of peak" if step.macs else ""
             line = (
                 f"  {step.name + folded:30} {step.form or '-':8} {step.shape!s:16} {1e6 * seconds:9,.1f} us {share:14}"
             )
@@ -124,21 +185,31 @@ def _reason(step: Step) -> str:
     return "the only candidate" if step.form else ""
 
 
-def _cut(steps: list[Step], batch: int, threads: int) -> list[Segment]:
-    """Segments for batches of this size: native steps in a row are one program."""
+def _trimmed(matrix: csr_array | bsr_array, outputs: int) -> csr_array | bsr_array:
+    """A copy without the rows of zeros that fill the last block."""
+    return matrix.copy() if matrix.shape[0] == outputs else matrix.tocsr()[:outputs]
+
+
+def _cut(steps: list[Step], batch: int, threads: int) -> list[Program | Step]:
+    """Segments for batches of this size: compiled steps in a row are one program, others are called one by one."""
     segments, row = [], []
     for step in steps:
-        native = step.single if batch == 1 and step.single is not None else step.native
-        if native is not None:
-            row.append(native)
+        compiled = step.single if batch == 1 and step.single is not None else step.compiled
+        if compiled is not None:
+            row.append(compiled)
             continue
         segments += [Program(row, batch, threads)] if row else []
         segments, row = [*segments, step], []
     return segments + ([Program(row, batch, threads)] if row else [])
 
 
-def _prepare(segment: Segment, batch: int) -> tuple[Run, np.ndarray | None, Step | None]:
-    if isinstance(segment, Step):
-        return segment.run, np.empty((batch, *segment.shape), np.float32), segment
-    prepared: Prepared = segment.prepare()
-    return prepared.run, np.empty((batch, segment.natives[-1].output_size), np.float32), None
+def _prepare(segment: Program | Step, batch: int, threads: int) -> tuple[Run, np.ndarray]:
+    """A segment as run(x, y), with a buffer for its output."""
+    if isinstance(segment, Program):
+        return segment.prepare().run, np.empty((batch, segment.steps[-1].output_size), FLOAT)
+
+    def run(x, y):
+        with use_threads(threads):
+            segment.run(x.reshape(len(x), *segment.input_shape), y.reshape(len(y), *segment.shape))
+
+    return run, np.empty((batch, *segment.shape), FLOAT)

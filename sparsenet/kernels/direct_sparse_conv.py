@@ -1,38 +1,66 @@
-"""Direct sparse convolution and products, one tile of the output at a time in registers (Park et al., ICLR 2017).
+"""Direct sparse convolution, one tile of the output at a time in registers (Park et al., ICLR 2017).
 
-Every kept weight (o, c, i, j) is one fused multiply-add of a number with a shifted piece of the input. It is fast as:
+Every kept weight (o, c, i, j) is one fused multiply-add of a number with a shifted piece of the input:
 
-- the tile, R rows of A vectors of M output channels, stays in registers over all weights of an output channel;
-- the pieces come from a *window* (`windows.py`), a copy of the few input channels that the tile needs next, small
-  enough for the first-level cache: channels go in chunks, and the tile's sums wait in `sums` between them;
-- the weights are a stream of (offset into the window, values), in the order in which they are used.
+    y[o, r, q] = b[o] + sum_k weight[k] packed[offset[k] + (r, q)],   k over row o of the weights
 
-A dense layer is the pattern with every weight kept; M x 1 blocks of output channels share one offset (and one load) for
-M weights. A pruned weight is not in the stream: it contributes nothing, not 0 x; NaN and infinity reach an output only
-through a kept weight.
+A pruned weight is not among them: it contributes nothing, not 0 x; NaN and infinity reach an output only through a kept
+weight. The loop nest, from the outside (`convolve` to `multiply_tile`):
 
-    y[o, r, q] = b[o] + sum_k weight[k] window[offset[k] + (r, q)],   k over row o of the stream
+    for each area of the output                          its inputs fit the first-level cache, a few channels at a time
+        for each chunk of the input channels             `input_packing` copies them, with zeros where the image ends
+            for each group of block rows of the weights  M output channels share a block row (M x 1 blocks), or M = 1
+                for each tile of the area                R rows of A vectors of M output channels, in registers
+                    for each block row of the group
+                        for each entry of the row        an offset into the packed input, and M weights
+                            sums += weights * piece      R A multiply-adds of vectors for each of the M weights
+
+Between the chunks a tile's sums wait in memory; the last chunk adds ReLU and max pooling and writes y. A dense layer is
+the pattern with every block present.
 """
 
 from typing import NamedTuple
 
+import numpy as np
+
 from ..machine.jit import inlined, kernel
-from ..machine.maxpool_tile import store_squares
-from ..machine.pointers import call_tile
-from ..machine.register_tile import add, fma, is_small, keep, load, relu, splat, store, zero
-from ..machine.vector_copy import prefetch
+from ..machine.pointers import call_tile, record_of
 from ..machine.vectors import LANES, LINE
-from .input_packing import pack_flat, pack_strip, pack_window, put_tall, put_tile
+from .input_packing import pack_flat, pack_lines, pack_rows, put_channels, put_tile
+from .lane_copy import prefetch
+from .tile import add, fma, keep, load, relu, splat, store, store_maxima, zero
 
-AHEAD = 16 * LINE  # words of the stream between what is multiplied and what is asked for
+AHEAD = 16 * LINE  # int32 words of the weights between what is multiplied and what is asked for
 
 
-class Target(NamedTuple):
-    """What a tile has to know of its layer: the stream's sizes, and how its numbers lie in y.
+class TiledWeights(NamedTuple):
+    """A CSR or BSR matrix packed for tiles: block row o of chunk c has the entries from indptr[c blocks + o] on.
+
+    Attributes
+    ----------
+    entries : int32, (entries, 1 + M)
+        An offset into the packed input and the bits of M float32 weights.
+    indptr : int64, (chunks blocks + 1,)
+    spans : int64, (blocks, 2)
+        The first and the last chunk in which a block row has entries; (0, 0) where it has none.
+    bias : float32, (blocks M,)
+    reads : int64, (copies, channels)
+        Whether a convolution has a weight for this copy of an input channel: the others are not packed.
+    """
+
+    entries: np.ndarray
+    indptr: np.ndarray
+    spans: np.ndarray
+    bias: np.ndarray
+    reads: np.ndarray
+
+
+class TileSizes(NamedTuple):
+    """What a tile has to know of its layer, in numbers of elements.
 
     A block row has `block` outputs (M), and `size` numbers in a tile. In y outputs are `plane` numbers apart, rows
-    `pitch`, vectors in a row `step`, as they are in the window too. With `pool` the maxima of squares of 2 x 2 go to y,
-    and `plane` and `pitch` are those of the pooled image.
+    `pitch`, vectors in a row `step`, as they are in the packed input too. With `pool` the maxima of 2 x 2 squares go to
+    y, and `plane` and `pitch` are those of the pooled image.
     """
 
     outputs: int
@@ -47,20 +75,47 @@ class Target(NamedTuple):
     pool: int
 
 
-class Convolution(NamedTuple):
+class Scratch(NamedTuple):
+    """Where a worker's packed input and waiting sums are: bytes from the start of its workspace, sizes in numbers."""
+
+    packed: int
+    packed_size: int
+    sums: int
+    sums_size: int
+
+
+class TileCall(NamedTuple):
+    """What one call of a tile works on, at the start of the workspace.
+
+    One chunk of inputs, block rows first <= o < last. The tile's input begins at packed[base], what it keeps between
+    chunks at sums[begin], its output at y[place]; of each output's plane it may write `room` numbers from there on.
+    """
+
+    y: int
+    y_size: int
+    chunk: int
+    first: int
+    last: int
+    base: int
+    begin: int
+    place: int
+    room: int
+
+
+class ConvSizes(NamedTuple):
     """Sizes of one convolution, in numbers of elements.
 
     The input has `height` rows `pitch` apart, its channels are `plane` apart. The output is cut into areas_y x areas_x
     areas, each `area_rows` by `area_columns`; and its channels into `splits`, where threads share them. An area is the
-    work of one window and of tiles of `tile_rows` by `tile_columns`: of all of them with the weights of `group` block
-    rows, then with the next. In the window `line` numbers lie between what is needed for one row of the output and for
-    the next. It holds `length` numbers of each of `chunk` channels, in one of three layouts:
+    work of one packed input and of tiles of `tile_rows` by `tile_columns`: of all of them with the weights of `group`
+    block rows, then with the next. In the packed input `line` numbers lie between what is needed for one row of the
+    output and for the next. It holds `length` numbers of each of `chunk` channels, in one of three layouts:
 
     - lines: `columns` copies of the channel (phases of the stride, or column shifts), whose first columns are
       `column_step` apart, and `depth` lines for each of these and each of `phases` phases of the rows;
     - flat, for 1 x 1 kernels: lines are positions of the image one after the other, wherever its rows end; the area's
       columns are positions, too;
-    - a strip, for tall tiles: `depth` rows of the image behind each other with a pitch of `strip`.
+    - zero-padded rows, where lanes are output channels: `depth` rows of the image `row_pitch` apart.
     """
 
     channels: int
@@ -90,111 +145,112 @@ class Convolution(NamedTuple):
     splits: int
     group: int
     flat: int
-    strip: int
+    row_pitch: int
+
+
+TILE_CALL = record_of(TileCall)
 
 
 @inlined
-def _add_entries(tile, m, total, entries, k, end, window, base, step):
-    """Add entries k ... end - 1 of the stream to a block.
+def add_entries(tile, sums, entries, k, end, packed, base, step):
+    """Add entries k ... end - 1 of the weights to a tile's sums.
 
-    A small one has four sums, added at the end: each would wait for its own multiply-add before the next one. It is
-    also so fast through its weights that they must be asked for, where they come from memory.
+    A small tile has four sets of sums, added at the end: each would wait for its own multiply-add before the next one.
+    It is also so fast through its weights that they must be asked for, where they come from memory.
     """
-    if is_small(tile):
-        words = 1 + m
+    if tile.has_room:
+        words = 1 + tile.block
         second, third, fourth = zero(tile), zero(tile), zero(tile)
         while k + 4 <= end:
             prefetch(entries, k * words + AHEAD)
-            if len(tile) > 2:
+            if tile.outputs > 2:
                 prefetch(entries, k * words + AHEAD + LINE)
-            total = fma(tile, total, entries, k, window, base, step)
-            second = fma(tile, second, entries, k + 1, window, base, step)
-            third = fma(tile, third, entries, k + 2, window, base, step)
-            fourth = fma(tile, fourth, entries, k + 3, window, base, step)
+            sums = fma(tile, sums, entries, k, packed, base, step)
+            second = fma(tile, second, entries, k + 1, packed, base, step)
+            third = fma(tile, third, entries, k + 2, packed, base, step)
+            fourth = fma(tile, fourth, entries, k + 3, packed, base, step)
             k += 4
-        total = add(add(total, second), add(third, fourth))
+        sums = add(add(sums, second), add(third, fourth))
     while k < end:
-        total = fma(tile, total, entries, k, window, base, step)
+        sums = fma(tile, sums, entries, k, packed, base, step)
         k += 1
-    return total
+    return sums
 
 
 @inlined
-def multiply_tile(
-    tile, t, chunk, first, last, entries, pointers, spans, bias, window, base, sums, begin, y, place, room
-):
-    """Add one chunk of inputs to a tile of the block rows first <= o < last; each one's last chunk writes y.
+def multiply_tile(tile, t, work, entries, indptr, spans, bias, packed, waiting, y):
+    """Add one chunk of inputs to the sums of a tile, for the block rows of `work`; a row's last chunk writes y.
 
-    The tile's input begins at window[base], what it keeps between chunks at sums[begin], its output at y[place]; of
-    each output's plane it may write `room` numbers from there on. Block row o has the entries from `pointers` on, and
-    such in the chunks from spans[2 o] to spans[2 o + 1] only.
+    `t` is a `TileSizes`, `work` a `TileCall`. `waiting` holds the sums between chunks.
 
     Notes
     -----
-    total = b + sum over k in row o of weight[k] window[offset[k] ...], then max(total, 0) where `t.relu`.
+    sums = b + sum over k in row o of weight[k] packed[offset[k] ...], then max(sums, 0) where `t.relu`.
     """
-    m, r, a = t.block, len(tile[0]), len(tile[0][0])
-    tall = m > len(tile)  # a tall tile has one row of vectors for all of its outputs
-    whole = tall or (r - 1) * t.pitch + (a - 1) * t.step + LANES <= room
-    for o in range(first, last):
-        entry, end = pointers[chunk * t.blocks + o], pointers[chunk * t.blocks + o + 1]
+    chunk, place, room = work.chunk, work.place, work.room
+    blocks, plane, pitch, step = t.blocks, t.plane, t.pitch, t.step
+    whole = tile.channel_lanes or (tile.rows - 1) * pitch + (tile.across - 1) * step + LANES <= room
+    for o in range(work.first, work.last):
+        entry, end = indptr[chunk * blocks + o], indptr[chunk * blocks + o + 1]
         begins, ends = spans[2 * o], spans[2 * o + 1]
         if chunk < begins or chunk > ends or (entry == end and begins < chunk < ends):
             continue
-        kept = begin + (o - first) * t.size
-        total = splat(tile, bias, o * m) if chunk == begins else load(tile, sums, kept)
-        total = _add_entries(tile, m, total, entries, entry, end, window, base, t.step)
+        kept = work.begin + (o - work.first) * t.size
+        sums = splat(tile, bias, o * tile.block) if chunk == begins else load(tile, waiting, kept)
+        sums = add_entries(tile, sums, entries, entry, end, packed, work.base, step)
         if chunk < ends:
-            keep(tile, total, sums, kept)
+            keep(tile, sums, waiting, kept)
             continue
         if t.relu:
-            total = relu(total)
-        there, count = place + o * m * t.plane, min(m, t.outputs - o * m)
+            sums = relu(sums)
+        there, count = place + o * tile.block * plane, min(tile.block, t.outputs - o * tile.block)
         if t.pool:
-            store_squares(tile, total, y, there, t.plane, t.pitch, t.step)
+            store_maxima(tile, sums, y, there, plane, pitch, step)
             continue
-        if whole and count == m:
-            store(tile, total, y, there, t.plane, t.pitch, t.step)
+        if whole and count == tile.block:
+            store(tile, sums, y, there, plane, pitch, step)
             continue
-        keep(tile, total, sums, kept)
-        if tall:
-            put_tall(count, a, sums, kept, y, there, t.plane)
+        keep(tile, sums, waiting, kept)
+        if tile.channel_lanes:
+            put_channels(count, tile.across, waiting, kept, y, there, plane)
         else:
-            put_tile(count, r, a, sums, kept, y, there, t.plane, t.pitch, t.step, room)
+            put_tile(count, tile.rows, tile.across, waiting, kept, y, there, plane, pitch, step, room)
 
 
 @kernel
-def _pack(g, x, reads, first_channel, last_channel, r0, q0, window):
-    """Pack the window of the area that begins at the output position (r0, q0), in its layout."""
+def _pack(g, x, reads, first_channel, last_channel, r0, q0, packed):
+    """Pack the input of the area that begins at the output position (r0, q0), in its layout."""
     top, left = r0 * g.stride_y - g.pad_y, q0 * g.stride_x - g.pad_x
     if g.flat:
-        pack_flat(g, x, reads, first_channel, last_channel, q0, window)
-    elif g.strip:
-        pack_strip(g, x, reads, first_channel, last_channel, top, window)
+        pack_flat(g, x, reads, first_channel, last_channel, q0, packed)
+    elif g.row_pitch:
+        pack_rows(g, x, reads, first_channel, last_channel, top, packed)
     else:
-        pack_window(g, x, reads, first_channel, last_channel, top, left, window)
+        pack_lines(g, x, reads, first_channel, last_channel, top, left, packed)
 
 
 @kernel
-def convolve(multiply, row, workspace, g, t, x, reads, y, window, part, parts):
+def convolve(multiply, tiles, workspace, work, g, t, x, reads, y, packed, part, parts):
     """Write the part-th of `parts` parts of the convolution of one image x into y (both flat).
 
-    `multiply` is the address of `multiply_tile` for this layer's tiles, which finds the stream by `row`; `reads` says
-    which copies of which channels have a weight there: the others are not made. The last area of a row or column, and
-    the last tile of an area, overlap the one before: the positions that they share get the same bits twice. Only tiles
-    larger than the image reach over its edge.
+    `multiply` is the address of `multiply_tile` for this layer's tiles, which finds its weights at `tiles` and its work
+    at `workspace`; g is a `ConvSizes`, t a `TileSizes`, `reads` says which copies of which channels are packed. The
+    last area of a row or column, and the last tile of an area, overlap the one before: the positions that they share
+    get the same bits twice. Only tiles larger than the image reach over its edge.
     """
     areas, shrink = g.areas_y * g.areas_x, 1 + t.pool
     tasks = areas * g.splits
+    work.y, work.y_size = y.ctypes.data, y.size
     for task in range(part * tasks // parts, (part + 1) * tasks // parts):
         area, split = task % areas, task // areas
         first, last = split * t.blocks // g.splits, (split + 1) * t.blocks // g.splits
         r0 = max(0, min(area // g.areas_x * g.area_rows, g.out_height - g.area_rows))
         q0 = max(0, min(area % g.areas_x * g.area_columns, g.out_width - g.area_columns))
         for chunk in range(t.chunks):
-            _pack(g, x, reads, chunk * g.chunk, min((chunk + 1) * g.chunk, g.channels), r0, q0, window)
+            _pack(g, x, reads, chunk * g.chunk, min((chunk + 1) * g.chunk, g.channels), r0, q0, packed)
+            work.chunk = chunk
             for o in range(first, last, g.group):
-                behind = min(o + g.group, last)
+                work.first, work.last = o, min(o + g.group, last)
                 begin = (o - first) * t.size
                 for r in range(0, g.area_rows, g.tile_rows):
                     r = max(0, min(r, g.area_rows - g.tile_rows))
@@ -203,6 +259,6 @@ def convolve(multiply, row, workspace, g, t, x, reads, y, window, part, parts):
                         place = q0 + r * LINE if g.flat else (r0 + r) // shrink * t.pitch + (q0 + q) // shrink
                         # the rows below the tile's may be another thread's
                         end = t.plane if g.flat else min(r0 + r + g.tile_rows, g.out_height) * t.pitch
-                        where = y.ctypes.data, y.size, chunk, o, behind, r * g.line + q, begin, place, end - place
-                        call_tile(multiply, row, workspace, *where)
+                        work.base, work.begin, work.place, work.room = r * g.line + q, begin, place, end - place
+                        call_tile(multiply, tiles, workspace)
                         begin += (last - first) * t.size

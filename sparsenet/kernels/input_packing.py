@@ -1,14 +1,14 @@
-"""Windows: copies of the few input channels (or input features) that a tile needs next, laid out for its loads.
+"""Packed inputs: copies of the few input channels (or input features) that a tile needs next, laid out for its loads.
 
-A window holds lines of `LINE` numbers, each at the start of a cache line, with zeros where the image ends: a tile that
-reads a piece of a line at any shift crosses no cache line and tests for no edge. The numbers of a convolution with
-stride s are sorted by their phase: even columns lie beside each other, and so do odd ones. A copy of a channel that no
-weight reads (its reads[copy channels + c] is 0) is left out, and its part of the window holds anything.
+Lines of `LINE` numbers, each at the start of a cache line, with zeros where the image ends: a tile that reads a piece
+of a line at any shift crosses no cache line and tests for no edge. Numbers of a convolution with stride s are sorted by
+their phase: even columns lie beside each other, and so do odd ones. A copy of a channel that no weight reads (its
+reads[copy channels + c] is 0) is left out, and its part of the packed input holds anything.
 """
 
 from ..machine.jit import kernel
-from ..machine.vector_copy import clear_line, copy_every_second, copy_line, prefetch, put_lanes, transpose
 from ..machine.vectors import LANES, LINE
+from .lane_copy import clear_line, copy_every_second, copy_line, prefetch, put_lanes, transpose
 
 AHEAD = 4  # channels between what is copied and what is asked for
 
@@ -25,27 +25,27 @@ def _meeting(start, size, stride, count):
 
 
 @kernel
-def _copy_lines(x, source, step, first, last, ahead, window, target, count):
-    """window[target + t LINE + lane] = x[source + t step + lane] for t < count, 0 outside first <= lane < last."""
+def _copy_lines(x, source, step, first, last, ahead, packed, target, count):
+    """packed[target + t LINE + lane] = x[source + t step + lane] for t < count, 0 outside first <= lane < last."""
     for _ in range(count):
         prefetch(x, source + ahead)
-        copy_line(x, source, first, last, window, target)
+        copy_line(x, source, first, last, packed, target)
         source += step
         target += LINE
 
 
 @kernel
-def _copy_strided(x, source, step, stride, first, last, ahead, window, target, count):
+def _copy_strided(x, source, step, stride, first, last, ahead, packed, target, count):
     """The same for x[source + t step + lane stride]."""
     for _ in range(count):
         if stride == 2:
             prefetch(x, source + ahead)
             prefetch(x, source + ahead + LINE)
-            copy_every_second(x, source, first, last, window, target)
+            copy_every_second(x, source, first, last, packed, target)
         else:
-            clear_line(window, target)
+            clear_line(packed, target)
             for lane in range(first, last):
-                window[target + lane] = x[source + lane * stride]
+                packed[target + lane] = x[source + lane * stride]
         source += step
         target += LINE
 
@@ -58,8 +58,8 @@ def _ahead(g, reads, copy, c):
 
 
 @kernel
-def pack_window(g, x, reads, first_channel, last_channel, top, left, window):
-    """Copy what a tile needs of some channels of x into the window: its first lane's first tap is x[top, left].
+def pack_lines(g, x, reads, first_channel, last_channel, top, left, packed):
+    """Copy what a tile needs of some channels of x into the packed input: its first lane's first tap is x[top, left].
 
     Place c length + ((p phases + h) depth + t) LINE + l = x[c, top + h + t s, left + p column_step + l s], 0 outside.
     """
@@ -72,20 +72,20 @@ def pack_window(g, x, reads, first_channel, last_channel, top, left, window):
         for c in range(first_channel, last_channel):
             if reads[copy * g.channels + c]:
                 for t in range(above):
-                    clear_line(window, target + t * LINE)
+                    clear_line(packed, target + t * LINE)
                 place, ahead = target + above * LINE, _ahead(g, reads, copy, c)
                 if stride == 1:
-                    _copy_lines(x, source, step, first, last, ahead, window, place, below - above)
+                    _copy_lines(x, source, step, first, last, ahead, packed, place, below - above)
                 else:
-                    _copy_strided(x, source, step, stride, first, last, ahead, window, place, below - above)
+                    _copy_strided(x, source, step, stride, first, last, ahead, packed, place, below - above)
                 for t in range(below, g.depth):
-                    clear_line(window, target + t * LINE)
+                    clear_line(packed, target + t * LINE)
             source += g.plane
             target += g.length
 
 
 @kernel
-def pack_flat(g, x, reads, first_channel, last_channel, begin, window):
+def pack_flat(g, x, reads, first_channel, last_channel, begin, packed):
     """Copy positions from `begin` on of some channels of x, wherever rows end, for 1 x 1 kernels.
 
     line c depth + t, lane l = x[c, begin + t LINE + l], 0 behind the image.
@@ -98,34 +98,34 @@ def pack_flat(g, x, reads, first_channel, last_channel, begin, window):
         ahead = _ahead(g, reads, 0, c)
         for _ in range(g.depth):
             prefetch(x, source + ahead)
-            copy_line(x, source, 0, rest, window, target)
+            copy_line(x, source, 0, rest, packed, target)
             source += LINE
             rest -= LINE
             target += LINE
 
 
 @kernel
-def pack_strip(g, x, reads, first_channel, last_channel, top, window):
+def pack_rows(g, x, reads, first_channel, last_channel, top, packed):
     """Copy rows of some channels of x, each behind the one above, with the padding's zeros between them.
 
-    window[c length + t strip + pad + l] = x[c, top + t, l]: the zeros behind a row are those before the next one too.
+    packed[c length + t row_pitch + pad + l] = x[c, top + t, l]: the zeros behind a row are also those before the next.
     """
     for c in range(first_channel, last_channel):
         if not reads[c]:
             continue
         place, ahead = (c - first_channel) * g.length, _ahead(g, reads, 0, c)
-        clear_line(window, place)
+        clear_line(packed, place)
         place += g.pad_x
         for row in range(top, top + g.depth):
             source, rest = c * g.plane + row * g.pitch, g.width if 0 <= row < g.height else 0
-            for lane in range(0, g.strip, LINE):
+            for lane in range(0, g.row_pitch, LINE):
                 prefetch(x, source + lane + ahead)
-                copy_line(x, source + lane, 0, rest - lane, window, place + lane)
-            place += g.strip
+                copy_line(x, source + lane, 0, rest - lane, packed, place + lane)
+            place += g.row_pitch
 
 
 @kernel
-def pack_samples(g, x, first_sample, last_sample, first_input, last_input, window):
+def pack_samples(g, x, first_sample, last_sample, first_input, last_input, packed):
     """Samples become lanes: line i `lines` + n // lanes, lane n % lanes = x[first_sample + n, first_input + i].
 
     `lanes` samples lie in each line; transposed squares of numbers go where whole ones exist.
@@ -136,13 +136,13 @@ def pack_samples(g, x, first_sample, last_sample, first_input, last_input, windo
         source = (first_sample + n) * g.inputs
         if first_sample + n + LANES <= last_sample:
             while i + LANES <= last_input:
-                transpose(x, source + i, g.inputs, window, place, plane)
+                transpose(x, source + i, g.inputs, packed, place, plane)
                 place += LANES * plane
                 i += LANES
         while i < last_input:
             for lane in range(LANES):
                 there = first_sample + n + lane < last_sample
-                window[place + lane] = x[source + lane * g.inputs + i] if there else x.dtype.type(0)
+                packed[place + lane] = x[source + lane * g.inputs + i] if there else x.dtype.type(0)
             place += plane
             i += 1
 
@@ -181,8 +181,8 @@ def put_tile(outputs, rows, across, sums, begin, y, place, plane, pitch, step, r
 
 
 @kernel
-def put_tall(outputs, positions, sums, begin, y, place, plane):
-    """The same of a tall tile, whose positions all lie within the image."""
+def put_channels(outputs, positions, sums, begin, y, place, plane):
+    """The same of a tile whose lanes are channels, and whose positions all lie within the image."""
     for o in range(outputs):
         for position in range(positions):
             y[place + o * plane + position] = sums[begin + position * LINE + o]

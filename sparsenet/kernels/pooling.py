@@ -7,11 +7,20 @@ The 2x2 window with stride 2, which nearly every network uses, has loops of its 
 import numpy as np
 
 from ..checks import check_output_gradient
+from ..machine import maxpool_tile
 from ..machine.jit import kernel
-from ..machine.maxpool_tile import max_of_squares
 from ..machine.threads import count_worth, share
-from ..machine.vectors import LANES
+from ..machine.vectors import LANES, compiled_as
 from .im2col_conv import output_size
+from .tile import larger
+
+
+@compiled_as(maxpool_tile.max_of_squares)
+def max_of_squares(source, upper, lower, target, place):
+    """target[place + l] = max of source[upper + 2 l], source[upper + 2 l + 1] and the same two behind `lower`."""
+    best = larger(source[upper : upper + 2 * LANES], source[lower : lower + 2 * LANES])
+    target[place : place + LANES] = larger(best[::2], best[1::2])
+
 
 SMALL = 1 << 15  # elements below which a second thread costs more than it brings
 

@@ -10,17 +10,39 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..machine.gather import add_lines, fma_line, load_line, number_of, sum_line, zero_line
 from ..machine.jit import kernel
 from ..machine.pointers import call_tile
 from ..machine.vectors import LANES, LINE
 from .input_packing import pack_samples, unpack_samples
+from .lane_sums import add_lines, fma_line, load_line, number_of, sum_line, zero_line
 
 RUN = 64  # entries of an output that are summed before they join its other entries: float32 sums stay exact enough
 
 
-class Product(NamedTuple):
-    """Sizes of one fully connected layer: a tile has `lines` lines of `lanes` samples."""
+class RowWeights(NamedTuple):
+    """A CSR matrix for one sample: output o of chunk c of the inputs has the entries from indptr[c outputs + o] on.
+
+    values float32 and offsets uint16, with LINE more behind the last; indptr int64; bias float32.
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray
+    indptr: np.ndarray
+    bias: np.ndarray
+
+
+class SlicedWeights(NamedTuple):
+    """The same in SELL-C-sigma: see `multiply_slices`. `outputs` int64, (slots,): the output of each slot."""
+
+    values: np.ndarray
+    offsets: np.ndarray
+    indptr: np.ndarray
+    outputs: np.ndarray
+    bias: np.ndarray
+
+
+class LinearSizes(NamedTuple):
+    """Sizes of one fully connected layer: a tile has `lines` lines of `lanes` samples; or of one, sample by sample."""
 
     inputs: int
     outputs: int
@@ -31,68 +53,68 @@ class Product(NamedTuple):
 
 
 @kernel
-def multiply_samples(multiply, row, workspace, g, t, x, samples, y, window, sums, part, parts):
-    """Write outputs of a fully connected layer: y[n, o] = b[o] + sum_k values[k] x[n, i_k].
+def multiply_samples(multiply, tiles, workspace, work, g, t, x, samples, y, packed, waiting, part, parts):
+    """Write outputs of a fully connected layer: y[n, o] = b[o] + sum_k weight[k] x[n, i_k].
 
     The part-th of `parts` parts of the outputs. Lanes are samples: a tile is R lines of them, its outputs stay in
-    `sums` until the last chunk, and otherwise this is the convolution's product.
+    `waiting` until the last chunk, and otherwise this is the convolution's product (`direct_sparse_conv.convolve`).
     """
     tile_samples = g.lines * g.lanes
     m, groups = t.block, -(-g.outputs // LANES)
     first_output = part * groups // parts * LANES
     last_output = min((part + 1) * groups // parts * LANES, g.outputs)
-    first, last = first_output // m, -(-last_output // m)
-    room = (last - first) * t.size
+    work.first, work.last = first_output // m, -(-last_output // m)
+    room = (work.last - work.first) * t.size
+    work.y, work.y_size, work.base, work.room = waiting.ctypes.data, waiting.size, 0, tile_samples
     for chunk in range(t.chunks):
         first_input = chunk * g.chunk
+        work.chunk = chunk
         for n in range(0, samples, tile_samples):
-            pack_samples(g, x, n, samples, first_input, min(first_input + g.chunk, g.inputs), window)
-            begin = n // tile_samples * room
-            place = begin - first * t.size
-            call_tile(
-                multiply, row, workspace, sums.ctypes.data, sums.size, chunk, first, last, 0, begin, place, tile_samples
-            )
+            pack_samples(g, x, n, samples, first_input, min(first_input + g.chunk, g.inputs), packed)
+            work.begin = n // tile_samples * room
+            work.place = work.begin - work.first * t.size
+            call_tile(multiply, tiles, workspace)
     for n in range(0, samples, tile_samples):
-        begin = n // tile_samples * room + (first_output - first * m) * tile_samples
-        unpack_samples(g, sums, begin, n, samples, first_output, last_output, y)
+        begin = n // tile_samples * room + (first_output - work.first * m) * tile_samples
+        unpack_samples(g, waiting, begin, n, samples, first_output, last_output, y)
 
 
 @kernel
-def multiply_single(g, x, values, offsets, pointers, bias, y, part, parts):
+def multiply_single(g, x, values, offsets, indptr, bias, y, part, parts):
     """Write outputs of a fully connected layer for one sample: y[o] = b[o] + sum_k values[k] x[offsets[k]].
 
     Offsets have 16 bits: chunk c of the inputs begins at c `g.chunk`. The lanes are entries of a row, whose last line
     reads what lies behind it and drops that.
     """
-    chunks = (pointers.size - 1) // g.outputs
+    chunks = (indptr.size - 1) // g.outputs
     for o in range(part * g.outputs // parts, (part + 1) * g.outputs // parts):
         total = bias[o]
         for chunk in range(chunks):
             line = zero_line()
-            end = pointers[chunk * g.outputs + o + 1]
-            for k in range(pointers[chunk * g.outputs + o], end, LINE):
+            end = indptr[chunk * g.outputs + o + 1]
+            for k in range(indptr[chunk * g.outputs + o], end, LINE):
                 line = fma_line(line, values, offsets, k, end - k, x, chunk * g.chunk)
             total += sum_line(line)
         y[o] = np.float32(0) if g.relu and total < 0 else total
 
 
 @kernel
-def multiply_slices(g, x, values, offsets, pointers, outputs, bias, y, part, parts):
-    """The same with a slice of LINE outputs as the lanes (sliced ELLPACK, Kreutzer et al., SISC 2014).
+def multiply_slices(g, x, values, offsets, indptr, outputs, bias, y, part, parts):
+    """The same in SELL-C-sigma (sliced ELLPACK, Kreutzer et al., SISC 2014): a slice of C = LINE outputs are the lanes.
 
-    Slot p of a slice is output outputs[p] (-1: none), the longest first, with pointers[p + 1] - pointers[p] entries.
+    Slot p of a slice is output outputs[p] (-1: none), the longest first, with indptr[p + 1] - indptr[p] entries.
     The j-th entries of a slice lie beside each other, and none is there to fill up: the first `count` slots have one.
     """
     slices = outputs.size // LINE
     for first in range(part * slices // parts * LINE, (part + 1) * slices // parts * LINE, LINE):
-        total, k, count = load_line(bias, first), pointers[first], LINE
-        longest, shortest = pointers[first + 1] - k, pointers[first + LINE] - pointers[first + LINE - 1]
+        total, k, count = load_line(bias, first), indptr[first], LINE
+        longest, shortest = indptr[first + 1] - k, indptr[first + LINE] - indptr[first + LINE - 1]
         for begin in range(0, longest, RUN):
             line = zero_line()
             for j in range(begin, min(begin + RUN, longest)):
                 while shortest <= j:
                     count -= 1
-                    shortest = pointers[first + count] - pointers[first + count - 1]
+                    shortest = indptr[first + count] - indptr[first + count - 1]
                 line = fma_line(line, values, offsets, k, count, x, 0)
                 k += count
             total = add_lines(total, line)

@@ -1,63 +1,40 @@
-"""How a layer is cut into tiles and windows: every way that fits the registers and the cache, the cheapest by a model.
+"""How a layer is cut into tiles and packed inputs: every way that fits registers and cache, the cheapest by a model.
 
 The model counts in multiply-adds of one vector; its constants were measured. It only has to order the ways of cutting
-one layer: which *form* of the layer is the fastest is measured when a plan is made (`tuning.py`).
+one layer: which *form* of the layer is the fastest is measured when a plan is made (`engine/autotune.py`).
 """
 
 from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
-from ..machine.register_tile import fits_registers, has_room
+from ..machine.register_tile import Tile
 from ..machine.vectors import LANES, LINE, REGISTERS, WIDEST
-from .direct_sparse_conv import Convolution, Target
+from .direct_sparse_conv import ConvSizes, TileSizes
 from .im2col_conv import output_size
-from .sparse_linear import Product
+from .sparse_linear import LinearSizes
 
-WINDOW = 28 * 1024  # bytes of a window that stays in the first-level cache (of 32 to 64 KB)
-LARGEST = 8  # times WINDOW: larger windows are not tried, unless one channel alone needs one
-FETCH = 4  # a line from the second-level cache
-BOTH = 0.15  # of what fetching and multiplying cost, the smaller one comes on top of the larger by so much
-ENTRY = 1  # what an entry of the stream costs beside its multiply-adds or its loads
-STREAM = 12 * 1024  # bytes of weights that all tiles of a window use before the next ones
-BUSY = 9  # multiply-adds that are under way at once: fewer vectors in a tile wait for each other
-SPILL = 3  # storing one vector of sums and loading it again
-ROW = 8  # what a block row costs in each chunk, whatever it holds
-PACKED = 6  # copying one line into the window
-HEIGHTS = (28, 16, 14, 12, 8, 7, 6, 5, 4, 3, 2, 1)  # rows of tiles worth compiling
-
-
-class Tile(NamedTuple):
-    """A tile of sums (`kernels/blocks.py`): M outputs by R rows by A vectors, or LINE outputs by A positions."""
-
-    outputs: int
-    rows: int
-    across: int
-    tall: bool = False
-
-    @property
-    def block(self) -> int:
-        """Output channels."""
-        return LINE if self.tall else self.outputs
-
-    @property
-    def vectors(self) -> int:
-        """Vectors of LANES sums."""
-        return self.outputs * self.rows * self.across * (LINE // LANES if self.tall else 1)
-
-    @property
-    def fits(self) -> bool:
-        """Whether the registers hold it."""
-        return fits_registers(*self)
+PACKED_BYTES = 28 * 1024  # of a packed input that stays in the first-level cache (of 32 to 64 KB)
+LARGEST_PACKED = 8  # times PACKED_BYTES: larger ones are not tried, unless one channel alone needs one
+GROUP_BYTES = 12 * 1024  # of weights that all tiles of a packed input use before the next ones
+SUMS_IN_FLIGHT = 9  # multiply-adds that are under way at once: fewer vectors in a tile wait for each other
+# Costs, in multiply-adds of one vector:
+FETCH_LINE = 4  # a line from the second-level cache
+FETCH_OVERLAP = 0.15  # of fetching and multiplying, the smaller one comes on top of the larger by so much
+ENTRY = 1  # an entry of the weights, beside its multiply-adds or its loads
+SPILL_VECTOR = 3  # storing one vector of sums and loading it again
+BLOCK_ROW = 8  # a block row in each chunk, whatever it holds
+PACK_LINE = 6  # copying one line into the packed input
+TILE_ROWS = (28, 16, 14, 12, 8, 7, 6, 5, 4, 3, 2, 1)  # rows of tiles worth compiling
 
 
 class Tiling(NamedTuple):
-    """A layer cut into tiles: the numbers that its kernel reads, its tiles, what the model thinks that it costs."""
+    """A layer cut into tiles: what the model thinks that it costs, its tiles, the numbers that its kernel reads."""
 
     cost: float
     tile: Tile
-    target: Target
-    sizes: Convolution | Product
+    tiles: TileSizes
+    sizes: ConvSizes | LinearSizes
 
 
 class Geometry(NamedTuple):
@@ -128,11 +105,11 @@ def tile_convolution(
 ) -> Tiling | None:
     """The cheapest tiling with tiles of M = `block` outputs for weights of which the fraction `density` is kept.
 
-    With M = LINE the tiles are tall. With `pool` the output is the maxima of its 2 x 2 squares: None where no tiling
-    allows that.
+    With M = LINE the lanes of the tiles are output channels. With `pool` the output is the maxima of its 2 x 2 squares:
+    None where no tiling allows that.
     """
     if block == LINE:
-        ways = _tall_tilings(g, density, relu)
+        ways = _channel_tilings(g, density, relu)
     elif g.pointwise:
         ways = [*_line_tilings(g, block, density, relu), *_flat_tilings(g, block, density, relu)]
     else:
@@ -144,13 +121,13 @@ def tile_convolution(
 
 def _pooled(tiling: Tiling) -> Tiling | None:
     """The same tiling with maxima of 2 x 2 squares as its output; None where a square would reach over two tiles."""
-    tile, target, g = tiling.tile, tiling.target, tiling.sizes
+    tile, tiles, g = tiling.tile, tiling.tiles, tiling.sizes
     inside = g.area_rows <= g.out_height and g.area_columns <= g.out_width
     lengths = [g.out_height, g.out_width, g.area_rows, g.tile_rows, g.area_columns]
-    lengths += [target.step] if tile.across > 1 else []
-    if tile.tall or g.flat or not inside or target.outputs % tile.block or any(n % 2 for n in lengths):
+    lengths += [tiles.step] if tile.across > 1 else []
+    if tile.channel_lanes or g.flat or not inside or tiles.outputs % tile.block or any(n % 2 for n in lengths):
         return None
-    return tiling._replace(target=target._replace(plane=target.plane // 4, pitch=target.pitch // 2, pool=1))
+    return tiling._replace(tiles=tiles._replace(plane=tiles.plane // 4, pitch=tiles.pitch // 2, pool=1))
 
 
 def _line_tilings(g: Geometry, block: int, density: float, relu: bool) -> Iterator[Tiling]:
@@ -176,7 +153,7 @@ def _line_tilings(g: Geometry, block: int, density: float, relu: bool) -> Iterat
                 phases=rows.count,
                 length=columns.count * rows.count * depth * LINE,
             )
-            yield from _in_chunks(g, tile, _target(g, tile, out_w, step, relu), sizes, density)
+            yield from _in_chunks(g, tile, _tile_sizes(g, tile, out_w, step, relu), sizes, density)
 
 
 def _flat_tilings(g: Geometry, block: int, density: float, relu: bool) -> Iterator[Tiling]:
@@ -188,14 +165,14 @@ def _flat_tilings(g: Geometry, block: int, density: float, relu: bool) -> Iterat
             g, tile, area_rows=lines, area_columns=length, tile_columns=length, depth=lines, length=length, flat=1
         )
         sizes = sizes._replace(out_height=lines, out_width=positions, areas_y=1, areas_x=-(-positions // length))
-        yield from _in_chunks(g, tile, _target(g, tile, LINE, LANES, relu), sizes, density)
+        yield from _in_chunks(g, tile, _tile_sizes(g, tile, LINE, LANES, relu), sizes, density)
 
 
-def _tall_tilings(g: Geometry, density: float, relu: bool) -> Iterator[Tiling]:
-    """Rows of the image in a strip, with zeros between them; for a column stride of 1."""
-    (out_h, out_w), strip, (below, _) = g.output, g.shape[2] + g.padding[1], g.reach
+def _channel_tilings(g: Geometry, density: float, relu: bool) -> Iterator[Tiling]:
+    """Lanes are output channels, inputs zero-padded rows of the image behind each other; for a column stride of 1."""
+    (out_h, out_w), row_pitch, (below, _) = g.output, g.shape[2] + g.padding[1], g.reach
     for area_rows, across in product(_equal_parts(out_h), range(1, REGISTERS)):
-        tile = Tile(1, 1, across, tall=True)
+        tile = Tile(1, 1, across, channel_lanes=True)
         if not tile.fits or across > out_w:
             continue
         depth = (area_rows - 1) * g.stride[0] + below + 1
@@ -206,33 +183,33 @@ def _tall_tilings(g: Geometry, density: float, relu: bool) -> Iterator[Tiling]:
             area_columns=out_w,
             tile_columns=across,
             depth=depth,
-            line=g.stride[0] * strip,
-            length=-(-(g.padding[1] + depth * strip) // LINE) * LINE,
-            strip=strip,
+            line=g.stride[0] * row_pitch,
+            length=-(-(g.padding[1] + depth * row_pitch) // LINE) * LINE,
+            row_pitch=row_pitch,
         )
-        yield from _in_chunks(g, tile, _target(g, tile, out_w, 1, relu), sizes, density)
+        yield from _in_chunks(g, tile, _tile_sizes(g, tile, out_w, 1, relu), sizes, density)
 
 
 def _equal_parts(length: int) -> list[int]:
-    """Rows of windows that share so many rows equally."""
+    """Rows of areas that share so many rows equally."""
     return sorted({-(-length // pieces) for pieces in range(1, length + 1)})
 
 
 def _stacks(block: int, across: int, length: int) -> Iterator[tuple[Tile, int]]:
     """(tile, rows of an area) for an image of `length` rows: in equal areas, each of a few tiles."""
-    for rows in HEIGHTS:
+    for rows in TILE_ROWS:
         tile = Tile(block, rows, across)
         if tile.fits and rows <= max(1, length):
             yield from ((tile, area_rows) for area_rows in _equal_parts(length) if rows <= area_rows <= 4 * rows)
 
 
-def _target(g: Geometry, tile: Tile, pitch: int, step: int, relu: bool) -> Target:
+def _tile_sizes(g: Geometry, tile: Tile, pitch: int, step: int, relu: bool) -> TileSizes:
     out_h, out_w = g.output
     blocks, size = -(-g.outputs // tile.block), tile.vectors * LANES
-    return Target(g.outputs, tile.block, size, blocks, 0, out_h * out_w, pitch, step, int(relu), 0)
+    return TileSizes(g.outputs, tile.block, size, blocks, 0, out_h * out_w, pitch, step, int(relu), 0)
 
 
-def _sizes(g: Geometry, tile: Tile, *, area_rows: int, area_columns: int, **others: int) -> Convolution:
+def _sizes(g: Geometry, tile: Tile, *, area_rows: int, area_columns: int, **others: int) -> ConvSizes:
     """Numbers that the kernel reads; `chunk` and `group` are set by `_in_chunks`."""
     (channels, height, width), (out_h, out_w) = g.shape, g.output
     numbers = {
@@ -260,52 +237,54 @@ def _sizes(g: Geometry, tile: Tile, *, area_rows: int, area_columns: int, **othe
         "splits": 1,
         "group": 0,
         "flat": 0,
-        "strip": 0,
+        "row_pitch": 0,
     }
-    return Convolution(**numbers | others)
+    return ConvSizes(**numbers | others)
 
 
-def _in_chunks(g: Geometry, tile: Tile, target: Target, sizes: Convolution, density: float) -> Iterator[Tiling]:
-    """The same with windows that the first-level cache holds, and with a few larger ones."""
+def _in_chunks(g: Geometry, tile: Tile, tiles: TileSizes, sizes: ConvSizes, density: float) -> Iterator[Tiling]:
+    """The same with packed inputs that the first-level cache holds, and with a few larger ones."""
     channels, inputs = g.shape[0], g.shape[0] // g.groups  # all of them, and those that an output reads
     entries = density * inputs * g.kernel[0] * g.kernel[1]
     areas = sizes.areas_y * sizes.areas_x
-    tiles = -(-sizes.area_rows // sizes.tile_rows) * -(-sizes.area_columns // sizes.tile_columns)
+    count = -(-sizes.area_rows // sizes.tile_rows) * -(-sizes.area_columns // sizes.tile_columns)
     for chunks in _numbers_of_chunks(channels, sizes.length * 4):
         chunk = -(-channels // chunks)
         lines = min(inputs * sizes.length / LINE, entries * tile.rows)
         row = _cost_of_row(tile, entries, -(-chunks // g.groups), lines * _missed(chunk * sizes.length * 4))
-        cost = areas * (tiles * target.blocks * row + channels * sizes.length // LINE * PACKED)
-        stream = entries / chunks * (1 + tile.block) * 4  # bytes of a block row in a chunk
-        group = int(max(1, min(target.blocks, STREAM / max(1, stream))))
-        yield Tiling(cost, tile, target._replace(chunks=chunks), sizes._replace(chunk=chunk, group=group))
+        cost = areas * (count * tiles.blocks * row + channels * sizes.length // LINE * PACK_LINE)
+        weights = entries / chunks * (1 + tile.block) * 4  # bytes of a block row in a chunk
+        group = int(max(1, min(tiles.blocks, GROUP_BYTES / max(1, weights))))
+        yield Tiling(cost, tile, tiles._replace(chunks=chunks), sizes._replace(chunk=chunk, group=group))
 
 
 def _numbers_of_chunks(inputs: int, size: int) -> set[int]:
     """How many chunks to try for so many inputs of `size` bytes each."""
-    fits = max(1, WINDOW // size)
-    return {-(-inputs // min(inputs, times * fits)) for times in (1, 2, 4, LARGEST)}
+    fits = max(1, PACKED_BYTES // size)
+    return {-(-inputs // min(inputs, times * fits)) for times in (1, 2, 4, LARGEST_PACKED)}
 
 
-def _missed(window: int) -> float:
-    """The share of a window of so many bytes that the first-level cache does not hold."""
-    return max(0.0, 1 - WINDOW / window)
+def _missed(packed: int) -> float:
+    """The share of a packed input of so many bytes that the first-level cache does not hold."""
+    return max(0.0, 1 - PACKED_BYTES / packed)
 
 
 def _cost_of_row(tile: Tile, entries: float, chunks: int, fetched: float) -> float:
     """What a block row of one tile costs: its entries, lines to fetch for them, its sums between chunks, its output."""
-    loads = tile.rows * tile.across + 1 + (LINE // WIDEST if tile.tall else tile.outputs)
-    multiply = entries * (max(tile.vectors, loads, 2 if has_room(*tile) else BUSY) + ENTRY)
-    fetch = FETCH * fetched
-    return max(multiply, fetch) + BOTH * min(multiply, fetch) + chunks * (SPILL * tile.vectors + ROW)
+    loads = tile.rows * tile.across + 1 + (LINE // WIDEST if tile.channel_lanes else tile.outputs)
+    multiply = entries * (max(tile.vectors, loads, 2 if tile.has_room else SUMS_IN_FLIGHT) + ENTRY)
+    fetch = FETCH_LINE * fetched
+    return (
+        max(multiply, fetch) + FETCH_OVERLAP * min(multiply, fetch) + chunks * (SPILL_VECTOR * tile.vectors + BLOCK_ROW)
+    )
 
 
-def tile_product(
+def tile_linear(
     inputs: int, outputs: int, samples: int, block: int, *, density: float = 1.0, relu: bool = False
 ) -> Tiling:
     """The cheapest tiling of a fully connected layer for batches of `samples`, with tiles of M = `block` outputs."""
     blocks, ways = -(-outputs // block), []
-    for lines, across in product(HEIGHTS, range(1, LINE // LANES + 1)):
+    for lines, across in product(TILE_ROWS, range(1, LINE // LANES + 1)):
         tile, lanes = Tile(block, lines, across), across * LANES
         if not tile.fits or lines > -(-samples // lanes):
             continue
@@ -314,8 +293,8 @@ def tile_product(
             chunk = -(-inputs // chunks // LANES) * LANES  # whole squares of numbers to transpose
             fetched = density * inputs * lines * _missed(chunk * lines * LINE * 4)
             row = _cost_of_row(tile, density * inputs, chunks, fetched)
-            cost = -(-samples // plane) * (blocks * row + inputs * lines * PACKED)
+            cost = -(-samples // plane) * (blocks * row + inputs * lines * PACK_LINE)
             chunks = -(-inputs // chunk)
-            target = Target(blocks * block, block, block * plane, blocks, chunks, plane, lanes, LANES, int(relu), 0)
-            ways.append(Tiling(cost, tile, target, Product(inputs, outputs, chunk, lines, lanes, int(relu))))
+            tiles = TileSizes(blocks * block, block, block * plane, blocks, chunks, plane, lanes, LANES, int(relu), 0)
+            ways.append(Tiling(cost, tile, tiles, LinearSizes(inputs, outputs, chunk, lines, lanes, int(relu))))
     return min(ways, key=lambda way: way.cost)

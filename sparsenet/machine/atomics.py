@@ -74,12 +74,12 @@ def pause(typing_context):
     return types.void(), emit
 
 
-def give_way(address):
+def yield_cpu(address):
     """Call the operating system's function at `address` (0: none) that lets another thread run."""
 
 
-@compiled(give_way)
-def give_way(typing_context, address):
+@compiled(yield_cpu)
+def yield_cpu(typing_context, address):
     def emit(context, builder, signature, args):
         with builder.if_then(builder.icmp_signed("!=", args[0], ir.Constant(I64, 0))):
             kind = ir.FunctionType(ir.IntType(32), [])

@@ -1,13 +1,8 @@
-"""A line of sums for one sample of a fully connected layer: the lanes are outputs, or entries of one output.
+"""A line of sums and gathered inputs: what `kernels/lane_sums.py` says in NumPy, as LLVM instructions."""
 
-Sixteen weights are loaded at once; the numbers that they meet lie anywhere, and are gathered one by one. As in
-`simd.py`, each operation is a few lines of NumPy beside the LLVM instructions that it stands for.
-"""
-
-import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import models, register_model
+from numba.extending import intrinsic, models, register_model
 
 from .vectors import (
     I32,
@@ -17,7 +12,6 @@ from .vectors import (
     LITTLE_ENDIAN,
     broadcast,
     check,
-    compiled,
     data_of,
     load_at,
     multiply_add,
@@ -41,22 +35,12 @@ class _LineModel(models.PrimitiveModel):
         super().__init__(manager, line, LINE_VECTOR)
 
 
-def zero_line():
-    """LINE zeros."""
-    return np.zeros(LINE, np.float32)
-
-
-@compiled(zero_line)
+@intrinsic
 def zero_line(typing_context):
     return LINE_OF_SUMS(), lambda context, builder, signature, args: ir.Constant(LINE_VECTOR, None)
 
 
-def load_line(numbers, k):
-    """LINE numbers from the k-th on."""
-    return numbers[k : k + LINE].copy()
-
-
-@compiled(load_line)
+@intrinsic
 def load_line(typing_context, numbers, k):
     def emit(context, builder, signature, args):
         check(context, builder, signature.args[0], args[0], args[1], LINE)
@@ -66,22 +50,12 @@ def load_line(typing_context, numbers, k):
     return LINE_OF_SUMS(numbers, types.intp), emit
 
 
-def add_lines(line, other):
-    """The sums of two lines, lane by lane."""
-    return line + other
-
-
-@compiled(add_lines)
+@intrinsic
 def add_lines(typing_context, line, other):
     return LINE_OF_SUMS(line, other), lambda context, builder, signature, args: builder.fadd(*args)
 
 
-def number_of(line, lane):
-    """The number in one lane."""
-    return line[lane]
-
-
-@compiled(number_of)
+@intrinsic
 def number_of(typing_context, line, lane):
     def emit(context, builder, signature, args):
         return builder.extract_element(*args)
@@ -89,14 +63,7 @@ def number_of(typing_context, line, lane):
     return types.float32(line, types.intp), emit
 
 
-def fma_line(line, values, offsets, k, count, x, base):
-    """line[l] + values[k + l] x[base + offsets[k + l]] for l < count, line[l] for the others, which may be read too."""
-    line, entries = line.copy(), slice(k, k + min(count, LINE))
-    line[: min(count, LINE)] += values[entries] * x[base + offsets[entries].astype(np.intp)]
-    return line
-
-
-@compiled(fma_line)
+@intrinsic
 def fma_line(typing_context, line, values, offsets, k, count, x, base):
     def emit(context, builder, signature, args):
         kinds, start = signature.args, args[3]
@@ -126,14 +93,7 @@ def _four_at_a_time(builder, pointer):
             yield builder.and_(builder.lshr(four, ir.Constant(I64, 16 * place)), ir.Constant(I64, 0xFFFF))
 
 
-def sum_line(line):
-    """The sum of a line: halves are added to each other."""
-    while len(line) > 1:
-        line = line[: len(line) // 2] + line[len(line) // 2 :]
-    return line[0]
-
-
-@compiled(sum_line)
+@intrinsic
 def sum_line(typing_context, line):
     def emit(context, builder, signature, args):
         line, size = args[0], LINE // 2

@@ -15,7 +15,7 @@ from numba.core import sigutils
 from numba.core.ccallback import CFunc
 
 # All files with compiled code: a test finds those that are missing here.
-COMPILED = ("machine/*.py", "kernels/*.py", "engine/entry_points.py")
+COMPILED = ("machine/*.py", "kernels/*.py", "engine/entry_points.py", "engine/peak.py")
 
 
 @cache

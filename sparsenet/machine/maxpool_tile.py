@@ -1,35 +1,22 @@
-"""Maxima of squares of 2 x 2 numbers, by vectors: from an image, or from a tile while it is still in registers.
+"""Maxima of squares of 2 x 2 numbers as LLVM instructions: from an image, or from a tile that is still in registers."""
 
-As in `simd.py`, each operation is a few lines of NumPy beside the LLVM instructions that it stands for.
-"""
-
-import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.extending import intrinsic
 
-from .register_tile import Wide, vectors_of
-from .vectors import I64, LANES, address, check, compiled, data_of, further, load_at, shuffle, store_at
+from .register_tile import vectors_of
+from .vectors import I64, LANES, address, check, data_of, further, load_at, shuffle, store_at
 
 EVEN, ODD = (list(range(parity, 2 * LANES, 2)) for parity in (0, 1))
 
 
-def larger(a, b):
-    """Maximum of each lane; NaN where a or b is NaN."""
-    return np.where((a > b) | np.isnan(a), a, b)
-
-
 def _larger(builder, a, b):
+    """Maximum of each lane; NaN where a or b is NaN."""
     larger = builder.select(builder.fcmp_ordered(">", a, b), a, b)  # b where b is NaN
     return builder.select(builder.fcmp_unordered("uno", a, a), a, larger)
 
 
-def max_of_squares(source, upper, lower, target, place):
-    """target[place + l] = max of source[upper + 2 l], source[upper + 2 l + 1] and the same two behind `lower`."""
-    best = larger(source[upper : upper + 2 * LANES], source[lower : lower + 2 * LANES])
-    target[place : place + LANES] = larger(best[::2], best[1::2])
-
-
-@compiled(max_of_squares)
+@intrinsic
 def max_of_squares(typing_context, source, upper, lower, target, place):
     def emit(context, builder, signature, args):
         for start in args[1:3]:
@@ -48,25 +35,14 @@ def max_of_squares(typing_context, source, upper, lower, target, place):
     return types.void(source, types.intp, types.intp, target, types.intp), emit
 
 
-def store_squares(tile, block, array, start, plane, pitch, step):
-    """array[start + m plane + r pitch + a step / 2 + l] = max of block[m, 2 r : 2 r + 2, a, 2 l : 2 l + 2].
-
-    For wide blocks with an even number of rows and an even step.
-    """
-    rows = larger(block[:, ::2], block[:, 1::2])
-    best = larger(rows[..., ::2], rows[..., 1::2])
-    for m, r, a in np.ndindex(best.shape[:3]):
-        first = start + m * plane + r * pitch + a * (step // 2)
-        array[first : first + LANES // 2] = best[m, r, a]
-
-
-@compiled(store_squares)
-def store_squares(typing_context, tile, block, array, start, plane, pitch, step):
+@intrinsic
+def store_maxima(typing_context, tile, sums, array, start, plane, pitch, step):
     def emit(context, builder, signature, args):
-        if not isinstance(block, Wide) or block.rows % 2:
+        shape = tile.tile
+        if shape.channel_lanes or shape.rows % 2:
             return context.get_dummy_value()  # never called: a kernel is compiled for such tiles too
-        places = _places_of_squares(builder, block, *args[3:])
-        maxima = _maxima_of_rows(builder, block, vectors_of(builder, block, args[1]))
+        places = _places_of_squares(builder, shape, *args[3:])
+        maxima = _maxima_of_rows(builder, shape, vectors_of(builder, sums, args[1]))
         maxima += maxima[-1:] * (len(maxima) % 2)
         for i in range(0, len(maxima), 2):  # the squares of two vectors fill one
             pair = maxima[i : i + 2]
@@ -80,26 +56,26 @@ def store_squares(typing_context, tile, block, array, start, plane, pitch, step)
         return context.get_dummy_value()
 
     index = types.intp
-    return types.void(tile, block, array, index, index, index, index), emit
+    return types.void(tile, sums, array, index, index, index, index), emit
 
 
-def _maxima_of_rows(builder, block, vectors):
-    """Of each two rows of a block."""
-    across, maxima = block.across, []
+def _maxima_of_rows(builder, tile, vectors):
+    """Of each two rows of a tile."""
+    across, maxima = tile.across, []
     for first in range(0, len(vectors), 2 * across):
         upper, lower = vectors[first : first + across], vectors[first + across : first + 2 * across]
         maxima += [_larger(builder, *pair) for pair in zip(upper, lower, strict=True)]
     return maxima
 
 
-def _places_of_squares(builder, block, start, plane, pitch, step):
+def _places_of_squares(builder, tile, start, plane, pitch, step):
     """Where the squares of each of these maxima go."""
     half, places = builder.ashr(step, ir.Constant(I64, 1)), []
-    for m in range(block.outputs):
+    for m in range(tile.outputs):
         row = builder.add(start, builder.mul(plane, ir.Constant(I64, m)))
-        for _ in range(block.rows // 2):
+        for _ in range(tile.rows // 2):
             place = row
-            for _ in range(block.across):
+            for _ in range(tile.across):
                 places.append(place)
                 place = builder.add(place, half)
             row = builder.add(row, pitch)

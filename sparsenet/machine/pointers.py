@@ -1,10 +1,11 @@
-"""Arrays at an address, and calls of an address.
+"""Arrays and records at an address, and calls of an address.
 
 A compiled plan is a table of numbers that threads walk through without Python: what it points at are addresses. Beside
 each operation stands what it does in plain Python, where one thread walks.
 """
 
 import ctypes
+from typing import get_type_hints
 
 import numpy as np
 from llvmlite import ir
@@ -28,13 +29,13 @@ def _address_of(function, count):
 
 
 def step(function):
-    """Compile function(row, first, last, part, parts, workspace) now; returns the address to call it at."""
+    """Compile function(record, first, last, part, parts, workspace) now; returns the address to call it at."""
     return _address_of(function, 6)
 
 
 def tile_step(function):
-    """The same for a function of the numbers that `call_tile` passes."""
-    return _address_of(function, 11)
+    """Compile function(tiled, workspace) now; returns the address to call it at."""
+    return _address_of(function, 2)
 
 
 def _emit_call(context, builder, signature, args):
@@ -43,24 +44,24 @@ def _emit_call(context, builder, signature, args):
     return context.get_dummy_value()
 
 
-def call(address, row, first, last, part, parts, workspace):
+def call(address, record, first, last, part, parts, workspace):
     """Call the step at `address`."""
-    _python_calls[address](row, first, last, part, parts, workspace)
+    _python_calls[address](record, first, last, part, parts, workspace)
 
 
 @compiled(call)
-def call(typing_context, address, row, first, last, part, parts, workspace):
+def call(typing_context, address, record, first, last, part, parts, workspace):
     return types.void(*[types.intp] * 7), _emit_call
 
 
-def call_tile(address, row, workspace, y, y_size, chunk, first, last, base, begin, place, room):
-    """Call the tile's step at `address`: see `sparse.multiply_tile`."""
-    _python_calls[address](row, workspace, y, y_size, chunk, first, last, base, begin, place, room)
+def call_tile(address, tiled, workspace):
+    """Call the tile's code at `address`, for the record at `tiled`, on the work described at `workspace`."""
+    _python_calls[address](tiled, workspace)
 
 
 @compiled(call_tile)
-def call_tile(typing_context, address, row, workspace, y, y_size, chunk, first, last, base, begin, place, room):
-    return types.void(*[types.intp] * 12), _emit_call
+def call_tile(typing_context, address, tiled, workspace):
+    return types.void(*[types.intp] * 3), _emit_call
 
 
 def _view(address, size, dtype):
@@ -123,22 +124,33 @@ def _(address, size):
     return lambda address, size: carray(_to_integers(address), size)
 
 
-def reader(kind, begin):
-    """Function that reads a NamedTuple `kind` of integers from an address, from the `begin`-th number there on."""
-    count = len(kind._fields)
+# --- records: a NamedTuple of numbers and arrays, laid out for compiled code, which reads it by the same names -------
 
-    def read(address):
-        return kind(*(int(number) for number in integers(address, begin + count)[begin:]))
+ARRAY = np.dtype([("address", np.int64), ("size", np.int64)])
 
-    @compiled(read)
-    def compiled_read(typing_context, address):
-        result = types.NamedUniTuple(types.int64, count, kind)
 
-        def emit(context, builder, signature, args):
-            numbers = builder.inttoptr(args[0], I64.as_pointer())
-            places = [builder.gep(numbers, [ir.Constant(I64, begin + index)]) for index in range(count)]
-            return context.make_tuple(builder, result, [builder.load(place) for place in places])
+def record_of(kind: type, **more: np.dtype) -> np.dtype:
+    """Record of a NamedTuple's fields, 64-bit integers, or the address and size of an array; and of `more` fields."""
+    fields = [(name, ARRAY if hint is np.ndarray else np.int64) for name, hint in get_type_hints(kind).items()]
+    return np.dtype([*fields, *more.items()])
 
-        return result(types.intp), emit
 
-    return compiled_read
+def write_record(record: np.ndarray, values: tuple) -> None:
+    """Write a NamedTuple's values into its record, arrays as address and size: they must outlive it."""
+    for name, value in values._asdict().items():
+        record[name] = (value.ctypes.data, value.size) if isinstance(value, np.ndarray) else value
+
+
+def record_at(address, dtype):
+    """Record at an address, its fields to be read by name and to be written."""
+    return np.frombuffer((ctypes.c_char * dtype.itemsize).from_address(int(address)), dtype).view(np.recarray)[0]
+
+
+@compiled(record_at)
+def record_at(typing_context, address, dtype):
+    record = dtype.dtype
+
+    def emit(context, builder, signature, args):
+        return builder.inttoptr(args[0], context.get_value_type(record))
+
+    return record(types.intp, dtype), emit

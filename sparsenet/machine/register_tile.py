@@ -1,20 +1,25 @@
-"""A block of sums as a value: registers under Numba, a NumPy array in plain Python.
+"""A tile of sums in vector registers: what `kernels/tile.py` says in NumPy, as LLVM instructions.
 
-The kernels keep a tile of the output in registers while they walk over the weights. There are two kinds of tiles:
-
-- a wide one has M output channels by R rows of the image by A vectors beside each other in a row: a number, one of M
-  weights, meets R A vectors of the image. The lanes are positions.
-- a tall one has LINE output channels for A positions beside each other: vectors, LINE weights, meet A numbers of the
-  image. The lanes are outputs; it is for layers in which so many outputs share what they keep, dense ones above all.
-
-A tile's kind and size are carried by the *type* of a nested tuple, so that one kernel source serves every tile, each
-compiled once and cached by its signature.
+A tile's size is carried by the *type* of a `Tile`, so that one kernel source serves every tile, each compiled once and
+cached by its signature.
 """
 
-import numpy as np
+from dataclasses import dataclass
+
 from llvmlite import ir
 from numba import types
-from numba.extending import models, overload, register_model
+from numba.core.imputils import lower_constant
+from numba.core.typing.templates import AttributeTemplate
+from numba.extending import (
+    NativeValue,
+    infer_getattr,
+    intrinsic,
+    lower_getattr_generic,
+    models,
+    register_model,
+    typeof_impl,
+    unbox,
+)
 
 from .vectors import (
     F32,
@@ -30,7 +35,6 @@ from .vectors import (
     address,
     broadcast,
     check,
-    compiled,
     data_of,
     forbid_unrolling,
     further,
@@ -43,239 +47,232 @@ from .vectors import (
 )
 
 
-def wide_tile(outputs: int, rows: int, across: int = 1) -> tuple:
-    """Nested tuple of zeros whose type says: M = `outputs` channels by R = `rows` rows by A = `across` vectors."""
-    return (((0,) * across,) * rows,) * outputs
+@dataclass(frozen=True)
+class Tile:
+    """The shape of a tile of sums.
 
+    - Lanes are positions: M = `outputs` channels by R = `rows` rows of the image by A = `across` vectors beside each
+      other in a row. A number, one of M weights, meets R A vectors of the image.
+    - Lanes are output channels (`channel_lanes`): LINE channels for A = `across` positions beside each other. Vectors,
+      LINE weights, meet A numbers of the image: for layers in which so many outputs share what they keep, dense ones
+      above all.
+    """
 
-def tall_tile(positions: int) -> tuple:
-    """Nested tuple whose type says: LINE output channels for A = `positions` positions."""
-    return (((0.0,) * positions,),)
+    outputs: int
+    rows: int
+    across: int
+    channel_lanes: bool = False
 
-
-def registers_of(outputs: int, rows: int, across: int, tall: bool) -> int:
-    """Registers that the sums of a tile take."""
-    return outputs * rows * across * (LINE // WIDEST if tall else 1)
-
-
-def fits_registers(outputs: int, rows: int, across: int, tall: bool) -> bool:
-    """Whether a tile, what is held beside it and an operand in passing fit the registers."""
-    held = LINE // WIDEST if tall else min(outputs, rows * across)
-    return registers_of(outputs, rows, across, tall) + held < REGISTERS
-
-
-def has_room(outputs: int, rows: int, across: int, tall: bool) -> bool:
-    """Whether the registers hold four sums for each of the tile's."""
-    return 4 * registers_of(outputs, rows, across, tall) <= REGISTERS - 4
-
-
-def is_small(tile):
-    """Whether a tile has room for four sums: decided when a kernel is compiled for it."""
-    return has_room(*_shape(tile)[:3], _is_tall(tile))
-
-
-@overload(is_small, inline="always")
-def _(tile):
-    block = _block_of(tile)
-    answer = has_room(block.outputs, block.rows, block.across, isinstance(block, Tall))
-    return lambda tile: answer
-
-
-def _is_tall(tile):
-    return isinstance(tile[0][0][0], float)
-
-
-def _shape(tile):
-    return len(tile), len(tile[0]), len(tile[0][0]), LINE if _is_tall(tile) else LANES
-
-
-class BlockType(types.Type):
-    """Numba type of a block; it has no Python form inside jitted code."""
-
-    def __init__(self, outputs, rows, across):
-        self.outputs, self.rows, self.across = outputs, rows, across
-        super().__init__(f"{type(self).__name__}({outputs}, {rows}, {across}, {LANES})")
+    @property
+    def block(self) -> int:
+        """M: output channels, and weights in one entry of the packed weights."""
+        return LINE if self.channel_lanes else self.outputs
 
     @property
     def size(self) -> int:
-        """Number of vectors."""
+        """Vectors of the tile, each of `lanes` sums."""
         return self.outputs * self.rows * self.across
 
-
-class Wide(BlockType):
-    """M x R x A vectors of LANES positions."""
-
-    vector = VECTOR
+    @property
+    def lanes(self) -> int:
+        """Sums in a vector."""
+        return LINE if self.channel_lanes else LANES
 
     @property
-    def weights(self) -> int:
-        """Weights in one entry of the stream."""
-        return self.outputs
+    def vectors(self) -> int:
+        """Vectors of LANES sums."""
+        return self.size * self.lanes // LANES
+
+    @property
+    def registers(self) -> int:
+        """Registers that the sums take."""
+        return self.size * (LINE // WIDEST if self.channel_lanes else 1)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the registers hold the sums, what is held beside them, and an operand in passing."""
+        held = LINE // WIDEST if self.channel_lanes else min(self.outputs, self.rows * self.across)
+        return self.registers + held < REGISTERS
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the registers hold four sums for each of the tile's."""
+        return 4 * self.registers <= REGISTERS - 4
 
 
-class Tall(BlockType):
-    """A vectors of LINE outputs."""
+class TileType(types.Type):
+    """Numba type of a `Tile`: the shape is the type, there is no value."""
 
-    vector = LINE_VECTOR
-    weights = LINE
-
-
-@register_model(Wide)
-@register_model(Tall)
-class _BlockModel(models.PrimitiveModel):
-    def __init__(self, manager, block):
-        super().__init__(manager, block, ir.ArrayType(block.vector, block.size))
+    def __init__(self, tile: Tile):
+        self.tile = tile
+        super().__init__(f"{tile}, {LANES} lanes")
 
 
-def _block_of(tile_type):
-    row = tile_type[0][0]
-    kind = Tall if isinstance(row[0], types.Float) else Wide
-    return kind(len(tile_type), len(tile_type[0]), len(row))
+class SumsType(types.Type):
+    """Numba type of the sums of a tile, in registers; they have no Python form inside jitted code."""
+
+    def __init__(self, tile: Tile):
+        self.tile = tile
+        super().__init__(f"sums of {tile}, {LANES} lanes")
+
+    @property
+    def vector(self) -> ir.VectorType:
+        """LLVM type of one vector."""
+        return LINE_VECTOR if self.tile.channel_lanes else VECTOR
 
 
-def _fill(builder, block, vectors):
-    """The block of these vectors."""
-    result = ir.Constant(ir.ArrayType(block.vector, block.size), ir.Undefined)
+register_model(TileType)(models.OpaqueModel)
+
+
+@register_model(SumsType)
+class _SumsModel(models.PrimitiveModel):
+    def __init__(self, manager, sums):
+        super().__init__(manager, sums, ir.ArrayType(sums.vector, sums.tile.size))
+
+
+@typeof_impl.register(Tile)
+def _(tile, context):
+    return TileType(tile)
+
+
+@unbox(TileType)
+def _(tile_type, value, context):
+    return NativeValue(context.context.get_dummy_value())
+
+
+@lower_constant(TileType)
+def _(context, builder, tile_type, tile):
+    return context.get_dummy_value()
+
+
+@infer_getattr
+class _TileAttributes(AttributeTemplate):
+    """`tile.rows` and so on are constants of compiled code."""
+
+    key = TileType
+
+    def generic_resolve(self, tile_type, name):
+        return types.boolean if isinstance(getattr(tile_type.tile, name), bool) else types.intp
+
+
+@lower_getattr_generic(TileType)
+def _(context, builder, tile_type, value, name):
+    number = getattr(tile_type.tile, name)
+    return context.get_constant(types.boolean if isinstance(number, bool) else types.intp, number)
+
+
+def _fill(builder, sums, vectors):
+    """The tile of these vectors."""
+    result = ir.Constant(ir.ArrayType(sums.vector, sums.tile.size), ir.Undefined)
     for v, vector in enumerate(vectors):
         result = builder.insert_value(result, vector, v)
     return result
 
 
-def vectors_of(builder, block, value):
-    """The vectors of a block, in code that is being compiled."""
-    return [builder.extract_value(value, v) for v in range(block.size)]
+def vectors_of(builder, sums, value):
+    """The vectors of a tile, in code that is being compiled."""
+    return [builder.extract_value(value, v) for v in range(sums.tile.size)]
 
 
-def _weight(builder, block, numbers, m):
-    """Weight m, of those that begin at a pointer, in all lanes; for a tall block the vector of all weights."""
-    if isinstance(block, Tall):
-        return load_at(builder, builder.bitcast(numbers, block.vector.as_pointer()))
+def _weight(builder, sums, numbers, m):
+    """Weight m, of those that begin at a pointer, in all lanes; where lanes are channels the vector of all weights."""
+    if sums.tile.channel_lanes:
+        return load_at(builder, builder.bitcast(numbers, sums.vector.as_pointer()))
     return broadcast(builder, load_at(builder, builder.gep(numbers, [ir.Constant(I64, m)])))
 
 
 # --- splat: the number of each output in all of its lanes ----------------------------------------------------------
 
 
-def splat(tile, values, start):
-    """Block with values[start + m] wherever output m is."""
-    outputs, rows, across, lanes = _shape(tile)
-    if _is_tall(tile):
-        return np.broadcast_to(values[start : start + LINE], (outputs, rows, across, lanes))
-    return np.broadcast_to(values[start : start + outputs, None, None, None], (outputs, rows, across, lanes))
-
-
-@compiled(splat)
+@intrinsic
 def splat(typing_context, tile, values, start):
-    block = _block_of(tile)
+    sums = SumsType(tile.tile)
 
     def emit(context, builder, signature, args):
-        check(context, builder, signature.args[1], args[1], args[2], block.weights)
+        check(context, builder, signature.args[1], args[1], args[2], tile.tile.block)
         numbers = data_of(context, builder, signature.args[1], args[1], args[2])
-        each = [_weight(builder, block, numbers, m) for m in range(block.outputs)]
-        return _fill(builder, block, [vector for vector in each for _ in range(block.rows * block.across)])
+        each = [_weight(builder, sums, numbers, m) for m in range(tile.tile.outputs)]
+        return _fill(builder, sums, [vector for vector in each for _ in range(tile.tile.size // tile.tile.outputs)])
 
-    return block(tile, values, types.intp), emit
-
-
-def zero(tile):
-    """Block of zeros."""
-    return np.zeros(_shape(tile), np.float32)
+    return sums(tile, values, types.intp), emit
 
 
-@compiled(zero)
+@intrinsic
 def zero(typing_context, tile):
-    block = _block_of(tile)
+    sums = SumsType(tile.tile)
 
     def emit(context, builder, signature, args):
-        return _fill(builder, block, [ir.Constant(block.vector, None)] * block.size)
+        return _fill(builder, sums, [ir.Constant(sums.vector, None)] * tile.tile.size)
 
-    return block(tile), emit
+    return sums(tile), emit
 
 
 # --- load, keep and store ------------------------------------------------------------------------------------------
 
 
-def load(tile, array, start):
-    """Block from the numbers that begin at array[start], where `keep` has left them."""
-    shape = _shape(tile)
-    return array[start : start + np.prod(shape)].reshape(shape)
-
-
-@compiled(load)
+@intrinsic
 def load(typing_context, tile, array, start):
-    block = _block_of(tile)
+    sums = SumsType(tile.tile)
 
     def emit(context, builder, signature, args):
-        check(context, builder, signature.args[1], args[1], args[2], block.size * block.vector.count)
+        check(context, builder, signature.args[1], args[1], args[2], tile.tile.size * tile.tile.lanes)
         first = data_of(context, builder, signature.args[1], args[1], args[2])
-        first = builder.bitcast(first, block.vector.as_pointer())
-        places = [builder.gep(first, [ir.Constant(I64, v)]) for v in range(block.size)]
-        return _fill(builder, block, [load_at(builder, place) for place in places])
+        first = builder.bitcast(first, sums.vector.as_pointer())
+        places = [builder.gep(first, [ir.Constant(I64, v)]) for v in range(tile.tile.size)]
+        return _fill(builder, sums, [load_at(builder, place) for place in places])
 
-    return block(tile, array, types.intp), emit
-
-
-def keep(tile, block, array, start):
-    """Write a block to where `load` finds it again."""
-    array[start : start + block.size] = block.reshape(-1)
+    return sums(tile, array, types.intp), emit
 
 
-@compiled(keep)
-def keep(typing_context, tile, block, array, start):
+@intrinsic
+def keep(typing_context, tile, sums, array, start):
     def emit(context, builder, signature, args):
-        check(context, builder, signature.args[2], args[2], args[3], block.size * block.vector.count)
+        check(context, builder, signature.args[2], args[2], args[3], tile.tile.size * tile.tile.lanes)
         first = data_of(context, builder, signature.args[2], args[2], args[3])
-        first = builder.bitcast(first, block.vector.as_pointer())
-        for v, vector in enumerate(vectors_of(builder, block, args[1])):
+        first = builder.bitcast(first, sums.vector.as_pointer())
+        for v, vector in enumerate(vectors_of(builder, sums, args[1])):
             store_at(builder, vector, builder.gep(first, [ir.Constant(I64, v)]))
         return context.get_dummy_value()
 
-    return types.void(tile, block, array, types.intp), emit
+    return types.void(tile, sums, array, types.intp), emit
 
 
-def store(tile, block, array, start, plane, pitch, step):
-    """array[start + m plane + r pitch + a step + lane] = block[m, r, a, lane]; tall: array[start + lane plane + a]."""
-    for m, r, a, lane in np.ndindex(block.shape):
-        place = lane * plane + a if _is_tall(tile) else m * plane + r * pitch + a * step + lane
-        array[start + place] = block[m, r, a, lane]
-
-
-@compiled(store)
-def store(typing_context, tile, block, array, start, plane, pitch, step):
-    store_vectors = _store_tall if isinstance(block, Tall) else _store_wide
+@intrinsic
+def store(typing_context, tile, sums, array, start, plane, pitch, step):
+    store_vectors = _store_channels if tile.tile.channel_lanes else _store_positions
 
     def emit(context, builder, signature, args):
         def pointer_to(place, count):
             check(context, builder, signature.args[2], args[2], place, count)
             return data_of(context, builder, signature.args[2], args[2], place)
 
-        store_vectors(builder, block, vectors_of(builder, block, args[1]), pointer_to, *args[3:])
+        store_vectors(builder, tile.tile, vectors_of(builder, sums, args[1]), pointer_to, *args[3:])
         return context.get_dummy_value()
 
     index = types.intp
-    return types.void(tile, block, array, index, index, index, index), emit
+    return types.void(tile, sums, array, index, index, index, index), emit
 
 
-def _store_wide(builder, block, vectors, pointer_to, start, plane, pitch, step):
+def _store_positions(builder, tile, vectors, pointer_to, start, plane, pitch, step):
     remaining = iter(vectors)
-    for m in range(block.outputs):
+    for m in range(tile.outputs):
         row = builder.add(start, builder.mul(plane, ir.Constant(I64, m)))
-        for _ in range(block.rows):
+        for _ in range(tile.rows):
             place = row
-            for _ in range(block.across):
+            for _ in range(tile.across):
                 store_at(builder, next(remaining), builder.bitcast(pointer_to(place, LANES), VECTOR.as_pointer()))
                 place = builder.add(place, step)
             row = builder.add(row, pitch)
 
 
-def _store_tall(builder, block, vectors, pointer_to, start, plane, _pitch, _step):
+def _store_channels(builder, tile, vectors, pointer_to, start, plane, _pitch, _step):
     """Squares of outputs by positions are transposed; the last square overlaps the one before it."""
-    count = min(WIDEST, block.across)
+    count = min(WIDEST, tile.across)
     nothing = [ir.Constant(ir.VectorType(F32, WIDEST), ir.Undefined)] * (WIDEST - count)
     for part in range(0, LINE, WIDEST):
         outputs = [shuffle(builder, v, v, list(range(part, part + WIDEST))) for v in vectors]
-        for first in range(0, block.across, WIDEST):
-            first = min(first, block.across - count)
+        for first in range(0, tile.across, WIDEST):
+            first = min(first, tile.across - count)
             square = transposed(builder, outputs[first : first + count] + nothing)
             for lane, vector in enumerate(square):
                 place = builder.add(start, builder.mul(plane, ir.Constant(I64, part + lane)))
@@ -297,48 +294,33 @@ def _store_some(builder, vector, count, pointer):
 # --- arithmetic ----------------------------------------------------------------------------------------------------
 
 
-def fma(tile, block, entries, k, window, base, step):
-    """block[m, r, a, :] + weight[m] window[base + offset + r LINE + a step : ...]; tall: + weights window[... + a].
-
-    Entry k of the stream holds the offset and the bits of the weights: int32, (entries, 1 + weights), flat.
-    """
-    outputs, rows, across, lanes = block.shape
-    count = 1 + (lanes if _is_tall(tile) else outputs)
-    entry = entries[k * count : (k + 1) * count]
-    weights, start = entry[1:].view(np.float32), base + entry[0]
-    if _is_tall(tile):
-        return block + weights * window[start : start + across, None]
-    places = np.arange(rows)[:, None, None] * LINE + np.arange(across)[:, None] * step + np.arange(lanes)
-    return block + weights[:, None, None, None] * window[start + places]
-
-
-@compiled(fma)
-def fma(typing_context, tile, block, entries, k, window, base, step):
-    add_products = _add_tall if isinstance(block, Tall) else _add_wide
+@intrinsic
+def fma(typing_context, tile, sums, entries, k, packed, base, step):
+    shape = tile.tile
+    add_products = _add_channels if shape.channel_lanes else _add_positions
 
     def emit(context, builder, signature, args):
         forbid_unrolling(builder)
-        begin = builder.mul(args[3], ir.Constant(I64, 1 + block.weights))
-        check(context, builder, signature.args[2], args[2], begin, 1 + block.weights)
+        begin = builder.mul(args[3], ir.Constant(I64, 1 + shape.block))
+        check(context, builder, signature.args[2], args[2], begin, 1 + shape.block)
         entry = data_of(context, builder, signature.args[2], args[2], begin)
-        offset, weights = _read_entry(builder, block, entry)
+        offset, weights = _read_entry(builder, sums, entry)
         starts = [builder.add(args[5], offset)]
-        for _ in range(0 if isinstance(block, Tall) else block.across - 1):
+        for _ in range(0 if shape.channel_lanes else shape.across - 1):
             starts.append(builder.add(starts[-1], args[6]))
         for start in starts:
-            size = block.across if isinstance(block, Tall) else (block.rows - 1) * LINE + LANES
+            size = shape.across if shape.channel_lanes else (shape.rows - 1) * LINE + LANES
             check(context, builder, signature.args[4], args[4], start, size)
         columns = [address(context, builder, signature.args[4], args[4], start) for start in starts]
-        sums = add_products(builder, block, vectors_of(builder, block, args[1]), weights, columns)
-        return _fill(builder, block, sums)
+        return _fill(builder, sums, add_products(builder, shape, vectors_of(builder, sums, args[1]), weights, columns))
 
     index = types.intp
-    return block(tile, block, entries, index, window, index, index), emit
+    return sums(tile, sums, entries, index, packed, index, index), emit
 
 
-def _read_entry(builder, block, entry):
+def _read_entry(builder, sums, entry):
     """The offset and the functions that give the vectors of weights. One weight comes with its offset in one load."""
-    if block.weights == 1:
+    if sums.tile.block == 1:
         both = load_at(builder, builder.bitcast(entry, I64.as_pointer()))
         low, high = both, builder.lshr(both, ir.Constant(I64, 32))
         bits = builder.trunc(high if LITTLE_ENDIAN else low, I32)
@@ -346,67 +328,67 @@ def _read_entry(builder, block, entry):
         vector = broadcast(builder, builder.bitcast(bits, F32))
         return offset, [lambda: vector]
     numbers = builder.gep(builder.bitcast(entry, F32.as_pointer()), [ir.Constant(I64, 1)])
-    weights = [lambda m=m: _weight(builder, block, numbers, m) for m in range(block.outputs)]
+    weights = [lambda m=m: _weight(builder, sums, numbers, m) for m in range(sums.tile.outputs)]
     return builder.zext(builder.load(entry), I64), weights
 
 
-def _add_wide(builder, block, sums, weights, columns):
-    """sums[m, v] += weight m piece v. The fewer of the two are held in registers, the others pass through one."""
+def _add_positions(builder, tile, totals, weights, columns):
+    """totals[m, v] += weight m piece v. The fewer of the two are held in registers, the others pass through one."""
 
     def piece(v):
-        row = ir.Constant(I64, v // block.across * (LINE // LANES))
-        return load_at(builder, builder.gep(columns[v % block.across], [row]))
+        row = ir.Constant(I64, v // tile.across * (LINE // LANES))
+        return load_at(builder, builder.gep(columns[v % tile.across], [row]))
 
-    count = block.rows * block.across
+    count = tile.rows * tile.across
     pieces = [lambda v=v: piece(v) for v in range(count)]
-    hold_weights = block.outputs <= count
+    hold_weights = tile.outputs <= count
     held = [get() for get in (weights if hold_weights else pieces)]
     for o, get in enumerate(pieces if hold_weights else weights):
         passing = get()
         for i, vector in enumerate(held):
             place = i * count + o if hold_weights else o * count + i
-            sums[place] = multiply_add(builder, vector, passing, sums[place])
-    return sums
+            totals[place] = multiply_add(builder, vector, passing, totals[place])
+    return totals
 
 
-def _add_tall(builder, block, sums, weights, columns):
-    """sums[a] += weights number a."""
+def _add_channels(builder, tile, totals, weights, columns):
+    """totals[a] += weights number a."""
     numbers, held = builder.bitcast(columns[0], F32.as_pointer()), weights[0]()
-    for a in range(block.across):
+    for a in range(tile.across):
         numbers = in_order(builder, numbers, "r")
         number = broadcast(builder, load_at(builder, builder.gep(numbers, [ir.Constant(I64, a)])), LINE)
-        sums[a] = multiply_add(builder, held, number, sums[a])
+        totals[a] = multiply_add(builder, held, number, totals[a])
         if WIDEST == LINE:
-            sums[a] = in_order(builder, sums[a], "v")  # a vector register, in AVX-512's words
-    return sums
+            totals[a] = in_order(builder, totals[a], "v")  # a vector register, in AVX-512's words
+    return totals
 
 
-def add(block, other):
-    """The sum of two blocks."""
-    return block + other
-
-
-@compiled(add)
-def add(typing_context, block, other):
+@intrinsic
+def add(typing_context, sums, others):
     def emit(context, builder, signature, args):
-        pairs = zip(*(vectors_of(builder, block, value) for value in args), strict=True)
-        return _fill(builder, block, [builder.fadd(*pair) for pair in pairs])
+        pairs = zip(*(vectors_of(builder, sums, value) for value in args), strict=True)
+        return _fill(builder, sums, [builder.fadd(*pair) for pair in pairs])
 
-    return block(block, block), emit
-
-
-def relu(block):
-    """max(block, 0); NaN stays NaN."""
-    return np.where(block < 0, np.float32(0), block)
+    return sums(sums, sums), emit
 
 
-@compiled(relu)
-def relu(typing_context, block):
+@intrinsic
+def relu(typing_context, sums):
     def emit(context, builder, signature, args):
-        zero, results = ir.Constant(block.vector, None), []
-        for vector in vectors_of(builder, block, args[0]):
+        zero, results = ir.Constant(sums.vector, None), []
+        for vector in vectors_of(builder, sums, args[0]):
             negative = builder.fcmp_ordered("<", vector, zero)
             results.append(builder.select(negative, zero, vector))
-        return _fill(builder, block, results)
+        return _fill(builder, sums, results)
 
-    return block(block), emit
+    return sums(sums), emit
+
+
+@intrinsic
+def scale_add(typing_context, sums, factor, addend):
+    def emit(context, builder, signature, args):
+        a, b = (broadcast(builder, number, sums.tile.lanes) for number in args[1:])
+        vectors = vectors_of(builder, sums, args[0])
+        return _fill(builder, sums, [multiply_add(builder, vector, a, b) for vector in vectors])
+
+    return sums(sums, factor, addend), emit

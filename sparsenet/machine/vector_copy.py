@@ -1,11 +1,9 @@
-"""Moving lanes between images and the window that a kernel works on: lines with an edge, every second one, transposed.
-
-As in `simd.py`, each operation is a few lines of NumPy beside the LLVM instructions that it stands for.
-"""
+"""Moving lanes: what `kernels/lane_copy.py` says in NumPy, as LLVM instructions."""
 
 from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
+from numba.extending import intrinsic
 
 from .vectors import (
     I32,
@@ -16,7 +14,6 @@ from .vectors import (
     address,
     broadcast,
     check,
-    compiled,
     forbid_unrolling,
     further,
     load_at,
@@ -47,15 +44,10 @@ def _check_lanes(context, builder, signature, args, first, last):
             check(context, builder, signature.args[0], args[0], builder.add(args[1], first), size)
 
 
-# --- lines of the window -------------------------------------------------------------------------------------------
+# --- lines of a packed input ---------------------------------------------------------------------------------------
 
 
-def clear_line(target, place):
-    """target[place : place + LINE] = 0."""
-    target[place : place + LINE] = 0
-
-
-@compiled(clear_line)
+@intrinsic
 def clear_line(typing_context, target, place):
     def emit(context, builder, signature, args):
         forbid_unrolling(builder)
@@ -68,15 +60,7 @@ def clear_line(typing_context, target, place):
     return types.void(target, types.intp), emit
 
 
-def copy_line(source, start, first, last, target, place):
-    """target[place + l] = source[start + l] for the lanes first <= l < last of a line, 0 for the others, not read."""
-    clear_line(target, place)
-    last = min(last, LINE)
-    if first < last:
-        target[place + first : place + last] = source[start + first : start + last]
-
-
-@compiled(copy_line)
+@intrinsic
 def copy_line(typing_context, source, start, first, last, target, place):
     def emit(context, builder, signature, args):
         forbid_unrolling(builder)
@@ -92,14 +76,7 @@ def copy_line(typing_context, source, start, first, last, target, place):
     return types.void(source, index, index, index, target, index), emit
 
 
-def copy_every_second(source, start, first, last, target, place):
-    """target[place + l] = source[start + 2 l] for the lanes first <= l < last of a line, 0 for the others, not read."""
-    clear_line(target, place)
-    if first < last:
-        target[place + first : place + last] = source[start + 2 * first : start + 2 * last - 1 : 2]
-
-
-@compiled(copy_every_second)
+@intrinsic
 def copy_every_second(typing_context, source, start, first, last, target, place):
     def emit(context, builder, signature, args):
         forbid_unrolling(builder)
@@ -119,13 +96,7 @@ def copy_every_second(typing_context, source, start, first, last, target, place)
     return types.void(source, index, index, index, target, index), emit
 
 
-def put_lanes(source, start, count, target, place):
-    """target[place : place + n] = source[start : start + n], n = max(0, min(count, LANES)); all LANES are read."""
-    count = max(0, min(count, LANES))
-    target[place : place + count] = source[start : start + count]
-
-
-@compiled(put_lanes)
+@intrinsic
 def put_lanes(typing_context, source, start, count, target, place):
     def emit(context, builder, signature, args):
         check(context, builder, signature.args[0], args[0], args[1], LANES)
@@ -145,11 +116,7 @@ def put_lanes(typing_context, source, start, count, target, place):
     return types.void(source, index, index, target, index), emit
 
 
-def prefetch(source, start):
-    """Ask for source[start] to be brought near, if there is such an element: it will be read soon."""
-
-
-@compiled(prefetch)
+@intrinsic
 def prefetch(typing_context, source, start):
     def emit(context, builder, signature, args):
         byte = ir.IntType(8).as_pointer()
@@ -165,14 +132,7 @@ def prefetch(typing_context, source, start):
 # --- a square of lanes, transposed ---------------------------------------------------------------------------------
 
 
-def transpose(source, start, pitch, target, place, target_pitch):
-    """target[place + i target_pitch + l] = source[start + l pitch + i] for i, l < LANES."""
-    for lane in range(LANES):
-        row = source[start + lane * pitch : start + lane * pitch + LANES]
-        target[place + lane : place + lane + (LANES - 1) * target_pitch + 1 : target_pitch] = row
-
-
-@compiled(transpose)
+@intrinsic
 def transpose(typing_context, source, start, pitch, target, place, target_pitch):
     def emit(context, builder, signature, args):
         vectors, index = [], args[1]

@@ -1,9 +1,5 @@
 """The machine's vectors of float32 numbers, and what all operations on them are made of.
 
-The fast kernels are plain Python over a few operations on vectors: `blocks.py`, `squares.py`, `lanes.py`, `gather.py`.
-Each of these is a line of NumPy beside the LLVM instructions that it stands for: Numba compiles the instructions, and
-with `NUMBA_DISABLE_JIT=1` the NumPy lines run. The same kernel source is then slow, and its own oracle.
-
 The width of a vector and the number of registers follow the machine that is compiled for.
 """
 
@@ -41,8 +37,16 @@ LITTLE_ENDIAN = sys.byteorder == "little"
 
 
 def compiled(python: Callable) -> Callable:
-    """Decorate the intrinsic that does in compiled code what `python` does; NUMBA_DISABLE_JIT=1 keeps `python`."""
+    """Decorate the typing function of an intrinsic that does in compiled code what `python` does.
+
+    NUMBA_DISABLE_JIT=1 keeps `python`.
+    """
     return lambda typed: python if config.DISABLE_JIT else intrinsic(typed)
+
+
+def compiled_as(instructions: Callable) -> Callable:
+    """Decorate a function of NumPy in whose place compiled code has the `instructions`, an intrinsic."""
+    return lambda python: python if config.DISABLE_JIT else instructions
 
 
 def further(builder, index, distance):

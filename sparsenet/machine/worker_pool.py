@@ -1,12 +1,12 @@
-"""A crew of threads that walks through the table of a plan without Python between the steps.
+"""A pool of threads that walks through the steps of a plan without Python between them.
 
 A plan is cut into stages. The work of a stage is cut into tasks, some samples of a batch times some part of each step.
-Each thread claims the tasks of its own share one by one (the same in every job: its caches know them), and then those
-that a slower core has left. A stage begins when all tasks of the one before are done. Which thread does a task does not
+Each worker claims the tasks of its own share one by one (the same in every job: its caches know them), and then those
+that a slower core has left. A stage begins when all tasks of the one before are done. Which worker does a task does not
 change a bit of the result.
 
-Waking a sleeping thread takes longer than a small layer. So the crew's threads wait for the next job with their eyes
-open for a moment (`PATIENCE`), and only then go to sleep.
+Waking a blocked thread takes longer than a small layer: an idle worker spins for a moment (`SPIN_LIMIT`), and only then
+blocks.
 """
 
 import ctypes
@@ -19,62 +19,62 @@ from typing import NamedTuple
 import numpy as np
 from numba import config
 
-from .atomics import exchange, fetch_add, give_way, pause, peek
+from .atomics import exchange, fetch_add, pause, peek, yield_cpu
 from .jit import kernel
-from .pointers import call, integers
+from .pointers import call, integers, record_at, record_of
 
-PATIENCE = 20_000  # looks at the door before a thread of the crew goes to sleep: about half a millisecond
-NAP = 10.0  # seconds after which a sleeping thread looks itself: an interrupt may have swallowed its waking
+SPIN_LIMIT = 20_000  # polls before an idle worker blocks: about half a millisecond
+YIELD_AFTER = 1000  # polls of a worker that waits for the others before it yields the CPU at each
+BLOCK_SECONDS = 10.0  # after which a blocked worker looks itself: an interrupt may have swallowed its waking
 SPACING = 8  # int64 numbers in a cache line: what threads write to in turn lies in lines of its own
 
-# Places in a crew's state. OPEN holds the number of the job that may be entered, or 0.
-OPEN, INSIDE, ADDRESS, SERIAL, SLEEPING = 0, SPACING, 2 * SPACING, 2 * SPACING + 1, 3 * SPACING
-
-
-class Job(NamedTuple):
-    """Places in the numbers that describe a job: addresses, counts, strides (of workspaces in bytes).
-
-    `x` and `y` are the addresses of the two numbers of the table that say where the job's input and output are.
-    """
-
-    steps: int = 0
-    row: int = 1
-    stages: int = 2
-    stage_count: int = 3
-    progress: int = 4
-    samples: int = 5
-    workspace: int = 6
-    workspace_size: int = 7
-    x: int = 8
-    y: int = 9
-    workers: int = 10
-    size: int = 11
+# Places in a pool's state. JOB_ID holds the number of the job that may be joined, or 0.
+JOB_ID, ACTIVE, ADDRESS, SERIAL, BLOCKED = 0, SPACING, 2 * SPACING, 2 * SPACING + 1, 3 * SPACING
 
 
 class Stage(NamedTuple):
-    """Places in the row of a stage: its steps, the samples of a task, and the parts that each step is cut into."""
+    """Steps first <= k < last in a row, for `samples` samples a task, each step cut into `parts`."""
 
-    first: int = 0
-    last: int = 1
-    group: int = 2
-    parts: int = 3
-    size: int = 4
+    first: int
+    last: int
+    samples: int
+    parts: int
 
 
-JOB, STAGE = Job(), Stage()
+class Job(NamedTuple):
+    """What the workers of one call share: addresses, counts, strides (of workspaces in bytes).
+
+    `steps` is an array of the addresses of the steps' records; the first number of a record is the address of its code.
+    `x_at` and `y_at` are where the first and the last step look up the addresses of the job's input and output.
+    """
+
+    steps: int
+    stages: int
+    stage_count: int
+    progress: int
+    samples: int
+    workspace: int
+    workspace_size: int
+    x_at: int
+    y_at: int
+    workers: int
+
+
+STAGE, JOB = record_of(Stage), record_of(Job)
+STAGE_BYTES = STAGE.itemsize
 
 
 @kernel
-def work(job, worker, yield_address):
+def work(job_address, worker, yield_address):
     """Do tasks of a job until all of its stages are done."""
-    workers = job[JOB.workers]
-    stages = integers(job[JOB.stages], job[JOB.stage_count] * STAGE.size)
-    progress = integers(job[JOB.progress], job[JOB.stage_count] * (1 + workers) * SPACING)
-    workspace = job[JOB.workspace] + worker * job[JOB.workspace_size]
-    samples = job[JOB.samples]
-    for s in range(job[JOB.stage_count]):
-        stage = stages[s * STAGE.size : (s + 1) * STAGE.size]
-        group, parts = stage[STAGE.group], stage[STAGE.parts]
+    job = record_at(job_address, JOB)
+    workers, samples, count = job.workers, job.samples, job.stage_count
+    progress = integers(job.progress, count * (1 + workers) * SPACING)
+    workspace = job.workspace + worker * job.workspace_size
+    for s in range(count):
+        stage = record_at(job.stages + s * STAGE_BYTES, STAGE)
+        group, parts, first_step, last_step = stage.samples, stage.parts, stage.first, stage.last
+        records = integers(job.steps, last_step)
         tasks, done = -(-samples // group) * parts, s * (1 + workers) * SPACING
         for turn in range(workers):
             owner = (worker + turn) % workers
@@ -83,91 +83,91 @@ def work(job, worker, yield_address):
             task = begin + fetch_add(progress, claimed, 1)
             while task < end:
                 first, part = task // parts * group, task % parts
-                for k in range(stage[STAGE.first], stage[STAGE.last]):
-                    row = job[JOB.steps] + k * job[JOB.row]
-                    address = integers(row, 1)[0]
-                    call(address, row, first, min(first + group, samples), part, parts, workspace)
+                for k in range(first_step, last_step):
+                    code = integers(records[k], 1)[0]
+                    call(code, records[k], first, min(first + group, samples), part, parts, workspace)
                 fetch_add(progress, done, 1)
                 task = begin + fetch_add(progress, claimed, 1)
-        looks = 0
+        polls = 0
         while peek(progress, done) < tasks:
             pause()
-            looks += 1
-            if looks > 1000:
-                give_way(yield_address)
+            polls += 1
+            if polls > YIELD_AFTER:
+                yield_cpu(yield_address)
 
 
 @kernel
-def _set_up(job, x, y, samples):
+def _set_up(job_address, x, y, samples):
     """Point a job at its input and output, with nothing of it done."""
-    integers(job[JOB.x], 1)[0] = x.ctypes.data
-    integers(job[JOB.y], 1)[0] = y.ctypes.data
-    job[JOB.samples] = samples
-    integers(job[JOB.progress], job[JOB.stage_count] * (1 + job[JOB.workers]) * SPACING)[:] = 0
+    job = record_at(job_address, JOB)
+    integers(job.x_at, 1)[0] = x.ctypes.data
+    integers(job.y_at, 1)[0] = y.ctypes.data
+    job.samples = samples
+    integers(job.progress, job.stage_count * (1 + job.workers) * SPACING)[:] = 0
 
 
 @kernel
-def work_alone(job, x, y, samples, yield_address):
-    """Do a whole job."""
-    _set_up(job, x, y, samples)
-    work(job, 0, yield_address)
+def run_serially(job_address, x, y, samples, yield_address):
+    """Do a whole job in the calling thread."""
+    _set_up(job_address, x, y, samples)
+    work(job_address, 0, yield_address)
 
 
 @kernel
-def open_job(state, job, x, y, samples, workers):
-    """Let the crew in; returns how many of its threads are asleep and have to be woken."""
-    _set_up(job, x, y, samples)
-    state[ADDRESS] = job.ctypes.data
+def open_job(state, job_address, x, y, samples, workers):
+    """Let the workers join; returns how many of them are blocked and have to be woken."""
+    _set_up(job_address, x, y, samples)
+    state[ADDRESS] = job_address
     state[SERIAL] += 1
-    exchange(state, OPEN, state[SERIAL])
-    sleepers = 0
+    exchange(state, JOB_ID, state[SERIAL])
+    blocked = 0
     for worker in range(1, workers):
-        sleepers += peek(state, SLEEPING + worker * SPACING)
-    return sleepers
+        blocked += peek(state, BLOCKED + worker * SPACING)
+    return blocked
 
 
 @kernel
-def work_and_close(state, job, yield_address):
-    """Do tasks of the open job; then close it and wait until the others have left."""
-    work(job, 0, yield_address)
-    exchange(state, OPEN, 0)
-    looks = 0
-    while peek(state, INSIDE) > 0:
+def work_and_close(state, job_address, yield_address):
+    """Do tasks of the open job; then close it and wait until no other worker is active in it."""
+    work(job_address, 0, yield_address)
+    exchange(state, JOB_ID, 0)
+    polls = 0
+    while peek(state, ACTIVE) > 0:
         pause()
-        looks += 1
-        if looks > 1000:
-            give_way(yield_address)
+        polls += 1
+        if polls > YIELD_AFTER:
+            yield_cpu(yield_address)
 
 
 @kernel
-def serve(state, worker, patience, yield_address):
-    """Do jobs as they come, as thread number `worker` of a crew; return when none came for a while, marked asleep."""
-    looks = known = 0
-    exchange(state, SLEEPING + worker * SPACING, 0)
+def serve(state, worker, spin_limit, yield_address):
+    """Do jobs as they come, as worker number `worker` of a pool; return when none came for a while, marked blocked."""
+    polls = known = 0
+    exchange(state, BLOCKED + worker * SPACING, 0)
     while True:
-        serial = peek(state, OPEN)
+        serial = peek(state, JOB_ID)
         if serial and serial != known:
-            fetch_add(state, INSIDE, 1)
-            if peek(state, OPEN):  # still, or again: it stays open until we have left
-                known = peek(state, OPEN)
-                work(integers(state[ADDRESS], JOB.size), worker, yield_address)
-                looks = 0
-            fetch_add(state, INSIDE, -1)
+            fetch_add(state, ACTIVE, 1)
+            if peek(state, JOB_ID):  # still, or again: it stays open until we have left
+                known = peek(state, JOB_ID)
+                work(state[ADDRESS], worker, yield_address)
+                polls = 0
+            fetch_add(state, ACTIVE, -1)
         pause()
-        looks += 1
-        if looks > patience:
-            exchange(state, SLEEPING + worker * SPACING, 1)
-            if not peek(state, OPEN):
+        polls += 1
+        if polls > spin_limit:
+            exchange(state, BLOCKED + worker * SPACING, 1)
+            if not peek(state, JOB_ID):
                 return
-            if exchange(state, SLEEPING + worker * SPACING, 0) == 0:
-                return  # somebody is about to wake us: be asleep
-            looks = 0
+            if exchange(state, BLOCKED + worker * SPACING, 0) == 0:
+                return  # somebody is about to wake us: be blocked
+            polls = 0
 
 
 @kernel
-def claim_sleeper(state, worker):
-    """Whether this thread sleeps, in which case it is now the caller's duty to wake it."""
-    return exchange(state, SLEEPING + worker * SPACING, 0)
+def claim_blocked(state, worker):
+    """Whether this worker is blocked, in which case it is now the caller's duty to wake it."""
+    return exchange(state, BLOCKED + worker * SPACING, 0)
 
 
 @cache
@@ -181,50 +181,50 @@ def yield_address() -> int:
         return 0
 
 
-class Crew:
+class WorkerPool:
     """The calling thread and `workers - 1` more, which share one job at a time."""
 
     def __init__(self, workers: int):
         self.workers = workers
-        self.state = np.zeros(SLEEPING + (workers + 1) * SPACING, np.int64)
+        self.state = np.zeros(BLOCKED + (workers + 1) * SPACING, np.int64)
         self.free = threading.Lock()
-        self._doors = [threading.Semaphore(0) for _ in range(workers)]
+        self._wake = [threading.Semaphore(0) for _ in range(workers)]
         for worker in range(1, workers):
-            threading.Thread(target=self._stay, args=(worker,), name=f"sparsenet-{worker}", daemon=True).start()
+            threading.Thread(target=self._serve, args=(worker,), name=f"sparsenet-{worker}", daemon=True).start()
 
-    def _stay(self, worker: int) -> None:
+    def _serve(self, worker: int) -> None:
         address = yield_address()
         while True:
-            serve(self.state, worker, PATIENCE, address)
-            self._doors[worker].acquire(timeout=NAP)
+            serve(self.state, worker, SPIN_LIMIT, address)
+            self._wake[worker].acquire(timeout=BLOCK_SECONDS)
 
-    def run(self, job: np.ndarray, x: np.ndarray, y: np.ndarray, samples: int) -> None:
-        """Do a job together; the caller holds `free`."""
+    def run(self, job: int, x: np.ndarray, y: np.ndarray, samples: int) -> None:
+        """Do the job at this address together; the caller holds `free`."""
         address = yield_address()
         try:
             if open_job(self.state, job, x, y, samples, self.workers):
                 for worker in range(1, self.workers):
-                    if claim_sleeper(self.state, worker):
-                        self._doors[worker].release()
+                    if claim_blocked(self.state, worker):
+                        self._wake[worker].release()
         finally:  # after an interrupt too: the others may be at work on these arrays
             work_and_close(self.state, job, address)
 
 
-_crews: dict[int, Crew] = {}
+_pools: dict[int, WorkerPool] = {}
 _making = threading.Lock()
 
 
-def _crew(workers: int) -> Crew:
+def _pool(workers: int) -> WorkerPool:
     with _making:
-        if workers not in _crews:
-            _crews[workers] = Crew(workers)
-        return _crews[workers]
+        if workers not in _pools:
+            _pools[workers] = WorkerPool(workers)
+        return _pools[workers]
 
 
 def _start_afresh() -> None:
-    """A forked child has the crews' memory but none of their threads."""
+    """A forked child has the pools' memory but none of their threads."""
     global _making
-    _crews.clear()
+    _pools.clear()
     _making = threading.Lock()
 
 
@@ -232,17 +232,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_afresh)
 
 
-def run_job(job: np.ndarray, x: np.ndarray, y: np.ndarray, samples: int, workers: int) -> None:
-    """Do a job from x to y, flat float32 arrays, with so many threads.
+def run_job(job: int, x: np.ndarray, y: np.ndarray, samples: int, workers: int) -> None:
+    """Do the job whose record is at this address from x to y, flat float32 arrays, with so many threads.
 
-    Where another call has the crew just now, this one works alone: the bits are the same.
+    Where another call has the pool just now, this one runs serially: the bits are the same.
     """
     if workers > 1 and not config.DISABLE_JIT:
-        crew = _crews.get(workers) or _crew(workers)
-        if crew.free.acquire(blocking=False):
+        pool = _pools.get(workers) or _pool(workers)
+        if pool.free.acquire(blocking=False):
             try:
-                crew.run(job, x, y, samples)
+                pool.run(job, x, y, samples)
             finally:
-                crew.free.release()
+                pool.free.release()
             return
-    work_alone(job, x, y, samples, yield_address())
+    run_serially(job, x, y, samples, yield_address())
