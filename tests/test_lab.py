@@ -11,7 +11,8 @@ import sparsenet as sn
 from sparsenet.lab.costs import unpruned
 from sparsenet.lab.latency import Latency, measure
 from sparsenet.lab.plots import plot_accuracy
-from sparsenet.lab.report import describe_gain, format_table
+from sparsenet.lab.report import describe_gain
+from sparsenet.lab.tables import format_table
 
 
 @pytest.fixture(scope="module")
