@@ -4,6 +4,7 @@ import ast
 import inspect
 import subprocess
 import sys
+from dataclasses import asdict
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -291,9 +292,15 @@ def test_files_and_functions_stay_short():
 def test_names_of_the_command_are_those_of_the_package():
     from sparsenet import cli
     from sparsenet.data import datasets
+    from sparsenet.lab.experiment import Experiment
 
     assert datasets.DATASETS == cli.DATASETS
     assert tuple(sn.strategies.STRATEGIES) == cli.STRATEGIES
     assert tuple(sn.schedules.SCHEDULES) == cli.SCHEDULES
     assert tuple(sn.models.MODELS) == cli.MODELS
     assert tuple(sn.scores.CRITERIA) == cli.CRITERIA
+    for table in (sn.scores.CRITERIA, sn.models.MODELS):
+        assert [function.__name__ for function in table.values()] == list(table)
+    options = vars(cli.build_parser().parse_args(["run", "--data", "folder"]))
+    chosen = {name: value for name, value in options.items() if name not in ("command", "out")}
+    assert chosen == asdict(Experiment(data="folder")) | {"sparsity": None}  # which depends on the strategy

@@ -12,8 +12,8 @@ from sparsenet.lab.break_even import (
     DEFAULT_SHAPES,
     LAYER,
     BreakEvenReport,
+    LayerLatency,
     LayerShape,
-    LayerTimes,
     break_even,
     build_network,
     describe_break_even,
@@ -31,7 +31,7 @@ CONV, LINEAR = LayerShape(2, 4, kernel=3, size=6), LayerShape(6, 4)
 def layer(shape, dense, sparse):
     """A layer with these median times, in microseconds."""
     times = {sparsity: Latency(time, time - 1, time + 1, 9) for sparsity, time in sparse.items()}
-    return LayerTimes(shape, "blas", Latency(dense, dense - 1, dense + 1, 9), times)
+    return LayerLatency(shape, "blas", Latency(dense, dense - 1, dense + 1, 9), times)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .break_even import DEFAULT_SHAPES, BreakEvenReport, LayerShape, LayerTimes, calibrate
+from .break_even import DEFAULT_SHAPES, BreakEvenReport, LayerLatency, LayerShape, calibrate
 from .output import Narrator, check_folder, write_json
 from .plots import plot_break_even
 from .report import describe_layer
@@ -26,7 +26,7 @@ def run_bench(
     settings = QUICK if quick else {"shapes": DEFAULT_SHAPES}
     waiting = [shape.name for shape in settings["shapes"]]
 
-    def tell(layer: LayerTimes | None) -> None:
+    def tell(layer: LayerLatency | None) -> None:
         if layer is not None:
             narrator.line(describe_layer(layer))
         if waiting:

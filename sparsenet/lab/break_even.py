@@ -78,14 +78,14 @@ DEFAULT_SHAPES = (
 DEFAULT_SPARSITIES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
-def break_even(sparsities: Sequence[float], sparse_times: Sequence[float], dense_time: float) -> float | None:
+def break_even(sparsities: Sequence[float], sparse_latency: Sequence[float], dense_latency: float) -> float | None:
     """The lowest sparsity from which on the sparse form is faster than the dense one; None where it never is.
 
     Parameters
     ----------
     sparsities : ascending fractions
         Where the sparse form was measured.
-    sparse_times, dense_time : float
+    sparse_latency, dense_latency : float
         Of the sparse form at each of them, and of the dense form, in the same unit.
 
     Notes
@@ -98,7 +98,7 @@ def break_even(sparsities: Sequence[float], sparse_times: Sequence[float], dense
     So of several crossings the last one counts, and equal times at s_i give s_i itself. 0 where every d is below zero,
     None where the last one is not.
     """
-    gaps = [time - dense_time for _, time in zip(sparsities, sparse_times, strict=True)]
+    gaps = [latency - dense_latency for _, latency in zip(sparsities, sparse_latency, strict=True)]
     slower = [index for index, gap in enumerate(gaps) if gap >= 0]
     if not slower:
         return 0.0
@@ -119,8 +119,8 @@ def describe_break_even(sparsity: float | None) -> str:
 
 
 @dataclass(frozen=True)
-class LayerTimes:
-    """Times of one layer in the dense form and, by sparsity, in the sparse one.
+class LayerLatency:
+    """Latency of one layer in the dense form and, by sparsity, in the sparse one.
 
     `dense_form` is what the dense form runs as: "dense" (tiles in registers) or "blas", the faster of the two.
     """
@@ -133,15 +133,15 @@ class LayerTimes:
     @property
     def break_even(self) -> float | None:
         """The sparsity from which the sparse form is the faster one, by the medians; see `break_even`."""
-        times = [latency.median_us for latency in self.sparse.values()]
-        return break_even(tuple(self.sparse), times, self.dense.median_us)
+        medians = [latency.median_us for latency in self.sparse.values()]
+        return break_even(tuple(self.sparse), medians, self.dense.median_us)
 
     def speedup(self, sparsity: float) -> float:
         """Measured: median time of the dense form / median time of the sparse one. Below 1 is a loss."""
         return self.dense.median_us / self.sparse[sparsity].median_us
 
     def to_json(self) -> dict:
-        """The times as plain numbers, with the speed-ups worked out."""
+        """The latencies as plain numbers, with the speed-ups worked out."""
         points = [
             {
                 "sparsity": sparsity,
@@ -159,7 +159,7 @@ class LayerTimes:
 class BreakEvenReport:
     """What `calibrate` measured, by the name of the layer's shape, with the conditions of the measurement."""
 
-    layers: dict[str, LayerTimes]
+    layers: dict[str, LayerLatency]
     sparsities: tuple[float, ...]
     batch: int
     threads: int
@@ -176,7 +176,7 @@ class BreakEvenReport:
         }
 
     def __str__(self) -> str:
-        """Layer by layer the dense time, the measured speed-up at each sparsity, and the break-even sparsity."""
+        """Layer by layer the dense latency, the measured speed-up at each sparsity, and the break-even sparsity."""
         rows = [("layer", "dense, us", *(f"{100 * sparsity:g} %" for sparsity in self.sparsities), "break-even")]
         for name, layer in self.layers.items():
             speedups = (f"{layer.speedup(sparsity):.2f}x" for sparsity in self.sparsities)
@@ -193,7 +193,7 @@ def calibrate(
     threads: int = 1,
     sparsities: Sequence[float] = DEFAULT_SPARSITIES,
     seconds: float = 6.0,
-    on_layer: Callable[[LayerTimes], None] | None = None,
+    on_layer: Callable[[LayerLatency], None] | None = None,
 ) -> BreakEvenReport:
     """Measure the break-even sparsity of layers on this machine.
 
@@ -211,7 +211,7 @@ def calibrate(
         Exactly round(s n) of a layer's n weights go.
     seconds : float
         Time to spend on measuring each layer; every form is called six times at least.
-    on_layer : function (LayerTimes), optional
+    on_layer : function (LayerLatency), optional
         Called after each layer.
 
     Notes
@@ -270,13 +270,13 @@ def prune_at_random(network: Network, sparsity: float) -> Network:
 
 def _measure_layer(
     shape: LayerShape, sparsities: tuple[float, ...], batch: int, threads: int, seconds: float
-) -> LayerTimes:
+) -> LayerLatency:
     network, options = build_network(shape), {"batch": batch, "threads": threads, "seconds": seconds}
     dense = compile(network, shape.input_shape, form="dense", **options)
     sparse = {s: compile(prune_at_random(network, s), shape.input_shape, form="csr", **options) for s in sparsities}
     x = np.random.default_rng(2).random((batch, *shape.input_shape), np.float32)
     latency = _measure({"dense": dense} | sparse, x, seconds)
-    return LayerTimes(shape, dense.steps[0].form, latency.pop("dense"), latency)
+    return LayerLatency(shape, dense.steps[0].form, latency.pop("dense"), latency)
 
 
 def _measure(plans: dict[str | float, Plan], x: np.ndarray, seconds: float) -> dict[str | float, Latency]:

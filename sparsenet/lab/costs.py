@@ -159,7 +159,7 @@ def cost_report(
     densely = {"dense": dense, "masked": network, "compacted": compacted}
     plans = {name: compile(net, input_shape, form="dense", **conditions) for name, net in densely.items()}
     plans["sparse"] = compile(network, input_shape, form="auto", **conditions)
-    together = _fused(plans)
+    together = _together(plans)
     whole, by_row = _measure(plans, together, batch, seconds)
     bytes_dense, bytes_sparse = _file_bytes(dense), _file_bytes(network)
 
@@ -193,7 +193,7 @@ def _file_bytes(network: Network) -> dict[str, int]:
         return bytes_by_layer(path)
 
 
-def _fused(plans: dict[str, Plan]) -> dict[str, tuple[str, ...]]:
+def _together(plans: dict[str, Plan]) -> dict[str, tuple[str, ...]]:
     """The steps of some plans that are part of another step in one of them, by the name of that step."""
     steps = {step.name for plan in plans.values() for step in plan.steps}
     fused = {}

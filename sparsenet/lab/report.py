@@ -1,6 +1,6 @@
 """Sentences: what pruning gained, and from which sparsity on a layer gains."""
 
-from .break_even import LayerTimes, describe_break_even
+from .break_even import LayerLatency, describe_break_even
 from .costs import CostReport
 
 
@@ -18,7 +18,7 @@ def describe_gain(report: CostReport, sparsity: float, accuracy_dense: float, ac
     )
 
 
-def describe_layer(layer: LayerTimes) -> str:
+def describe_layer(layer: LayerLatency) -> str:
     """One line on the break-even sparsity of a layer."""
     highest = max(layer.sparse)
     faster = {None: "nowhere", 0.0: "everywhere"}.get(layer.break_even, f"from {describe_break_even(layer.break_even)}")
