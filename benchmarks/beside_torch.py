@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 import sparsenet as sn
-from sparsenet.lab.experiment import describe_environment
+from sparsenet.lab.environment import describe_environment
 from sparsenet.nn.training import train_step
 
 CALLS, WARMUP = 40, 5

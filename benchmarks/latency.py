@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import sparsenet as sn
-from sparsenet.lab.experiment import describe_environment
+from sparsenet.lab.environment import describe_environment
 from sparsenet.lab.latency import measure
 
 HERE = Path(__file__).parent

@@ -10,7 +10,6 @@ and half an hour for the grid, on one core each.
 
 import argparse
 import json
-import platform
 import time
 from pathlib import Path
 from statistics import mean, stdev
@@ -18,11 +17,12 @@ from statistics import mean, stdev
 import numpy as np
 
 import sparsenet as sn
+from sparsenet.lab.environment import describe_environment
+from sparsenet.pruning.scores import CRITERIA
 from sparsenet.pruning.strategies import STRATEGIES
 
 HERE = Path(__file__).parent
 RESULTS, NETWORKS = HERE / "results", HERE / "networks"
-CRITERIA = ("l1", "l2", "sensitivity", "taylor", "random")
 BATCH = 64
 DENSE_EPOCHS = 10
 
@@ -129,23 +129,22 @@ def run_grid(data, threads, sparsity=0.9, epochs=2):
     """Every criterion x strategy pair: one-shot to 90 % from the same dense network, retrained for two epochs."""
     dense = train_dense(data, 0, threads)
     cells = {"dense": measure(dense, data, threads)}
-    for criterion in CRITERIA:
-        scores = sn.score(dense, getattr(sn.scores, criterion), data.train, threads=threads)
+    for criterion, function in CRITERIA.items():
+        scores = sn.score(dense, function, data.train, threads=threads)
         for name, strategy in STRATEGIES.items():
             net = dense.copy()
-            strength = rate_for(scores, sparsity) if name == "max_threshold" else sparsity
-            sn.prune(net, scores, strategy, strength)
+            requested = rate_for(scores, sparsity) if name == "max_threshold" else sparsity
+            sn.prune(net, scores, strategy, requested)
             before = sn.evaluate(net, data.test, threads=threads).accuracy
             retrainer(data, 0, threads, epochs)(net)
-            cells[f"{criterion} {name}"] = measure(net, data, threads) | {"before": before, "strength": strength}
+            cells[f"{criterion} {name}"] = measure(net, data, threads) | {"before": before, "requested": requested}
             print(criterion, name, cells[f"{criterion} {name}"], flush=True)
     write("mnist-grid", {"cells": cells, "sparsity": sparsity, "epochs": epochs, "threads": threads})
 
 
 def write(name, result):
     RESULTS.mkdir(exist_ok=True)
-    versions = {package: __import__(package).__version__ for package in ("sparsenet", "numpy", "scipy", "numba")}
-    result |= {"machine": platform.machine(), "python": platform.python_version(), **versions}
+    result |= {"environment": describe_environment()}
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
@@ -164,13 +163,12 @@ def print_tables():
         gone = 100 * mean(removed(rows[row]) for rows in seeds)
         print(f"| {row} | {mean(accuracy):.2f} ± {stdev(accuracy):.2f} | {mean(drop):+.2f} | {gone:.1f} % |")
     grid = json.loads((RESULTS / "mnist-grid.json").read_text())["cells"]
-    print(f"\n| 90 %, retrained | {' | '.join(STRATEGIES)} |\n| --- |{' --- |' * len(STRATEGIES)}")
-    for criterion in CRITERIA:
-        print(
-            f"| {criterion} | "
-            + " | ".join(f"{100 * grid[f'{criterion} {s}']['accuracy']:.2f}" for s in STRATEGIES)
-            + " |"
-        )
+    pairs = [cell.split() for cell in grid if cell != "dense"]
+    criteria, strategies = (tuple(dict.fromkeys(names)) for names in zip(*pairs, strict=True))
+    print(f"\n| 90 %, retrained | {' | '.join(strategies)} |\n| --- |{' --- |' * len(strategies)}")
+    for criterion in criteria:
+        cells = (f"{100 * grid[f'{criterion} {strategy}']['accuracy']:.2f}" for strategy in strategies)
+        print(f"| {criterion} | {' | '.join(cells)} |")
 
 
 def main():

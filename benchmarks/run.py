@@ -29,7 +29,8 @@ import workloads
 from peers import ENGINES
 from worker import MALLOC_VARIABLES, TOLERANCE, Worker
 
-from sparsenet.lab.experiment import describe_environment, write_json
+from sparsenet.lab.environment import describe_environment
+from sparsenet.lab.output import write_json
 
 RESULTS = Path(__file__).parent / "results"
 PAUSE = 0.015  # seconds before a burst, in which the threads of the engine before it stop spinning

@@ -11,7 +11,7 @@ MODELS = ("simple_cnn", "lenet_300_100", "lenet_5")
 CRITERIA = ("l1", "l2", "sensitivity", "taylor", "random")
 STRATEGIES = ("layerwise", "channelwise", "proportional", "max_threshold")
 SCHEDULES = ("one-shot", "linear", "cubic", "geometric")
-STRENGTHS = {"channelwise": 0.5, "max_threshold": 0.2}  # the others: 0.95
+SPARSITIES = {"channelwise": 0.5, "max_threshold": 0.2}  # unless given; the others: 0.95
 FOLDER = "sparsenet-out"
 
 
@@ -127,26 +127,26 @@ class _Terminal:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from .lab.experiment import Experiment, Narrator, run_experiment
+    from .lab.experiment import Experiment, run_experiment
+    from .lab.output import Narrator
 
     settings = vars(options).copy()
-    folder, sparsity = settings.pop("out"), settings.pop("sparsity")
+    folder = settings.pop("out")
     del settings["command"]
-    strength = STRENGTHS.get(options.strategy, 0.95) if sparsity is None else sparsity
+    if options.sparsity is None:
+        settings["sparsity"] = SPARSITIES.get(options.strategy, 0.95)
     terminal = _Terminal()
-    run_experiment(
-        Experiment(**settings, strength=strength), folder, Narrator(line=terminal.line, progress=terminal.progress)
-    )
+    run_experiment(Experiment(**settings), folder, Narrator(line=terminal.line, progress=terminal.progress))
     terminal.line(f"\nsummary, networks and plot: {folder}")
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from .lab.break_even import run_calibration
-    from .lab.experiment import Narrator
+    from .lab.bench import run_bench
+    from .lab.output import Narrator
 
     terminal = _Terminal()
     narrator = Narrator(line=terminal.line, progress=terminal.progress)
-    run_calibration(options.out, batch=options.batch, threads=options.threads, quick=options.quick, narrator=narrator)
+    run_bench(options.out, batch=options.batch, threads=options.threads, quick=options.quick, narrator=narrator)
     terminal.line(f"\ncalibration and plot: {options.out}")
 
 

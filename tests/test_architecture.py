@@ -1,9 +1,11 @@
-"""The house: floors, documented names, a light core, short files."""
+"""The house: floors without circles, documented files and names, a light core, short files."""
 
 import ast
 import inspect
 import subprocess
 import sys
+from dataclasses import asdict
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -28,33 +30,156 @@ FLOORS = {
 PURE = {"scores", "masks", "strategies", "schedules"}
 
 
-def house_of(path):
+def floor_of(path, package=PACKAGE):
     """First folder or file name below the package, for instance "nn"; "" for the package's own __init__."""
-    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    first = path.relative_to(package).parts[0].removesuffix(".py")
     return "" if first == "__init__" else first
 
 
-def imported_modules(path):
-    """Dotted names below `sparsenet` that a file imports."""
-    package = ("sparsenet", *path.relative_to(PACKAGE).parts[:-1])
+def imported_modules(path, package=PACKAGE):
+    """Dotted names that a file imports: anywhere in it, so inside functions and for types too."""
+    here = ("sparsenet", *path.relative_to(package).parts[:-1])
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else ()
+            base = here[: len(here) - node.level + 1] if node.level else ()
             module = ".".join([*base, *([node.module] if node.module else [])])
             yield from (f"{module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_only_go_down(path):
-    here = house_of(path)
-    for module in imported_modules(path):
-        parts = module.split(".")
-        if parts[0] != "sparsenet" or not here or parts[1].startswith("__"):
-            continue
-        assert parts[1] in FLOORS, f"{path.name} imports {module}: unknown floor"
-        assert parts[1] == here or FLOORS[parts[1]] < FLOORS[here], f"{here} may not import {module}"
+def imported_files(path, package=PACKAGE):
+    """The files of the package that a file imports, or imports a name from."""
+    for module in imported_modules(path, package):
+        top, *parts = module.split(".")
+        if top == "sparsenet":
+            stems = package.joinpath(*parts), package.joinpath(*parts[:-1])
+            places = (place for stem in stems for place in (stem.with_suffix(".py"), stem / "__init__.py"))
+            yield next(place for place in places if place.exists())
+
+
+def wrong_imports(package):
+    """(file, what it imports) where that does not stand on a lower floor, or in the same folder."""
+    for path in sorted(package.rglob("*.py")):
+        here = floor_of(path, package)
+        for module in imported_modules(path, package):
+            top, *parts = module.split(".")
+            if top != "sparsenet" or not here or parts == ["__version__"]:
+                continue
+            there = parts[0] if parts else ""
+            if there != here and FLOORS.get(there, 99) >= FLOORS[here]:
+                yield path.relative_to(package).as_posix(), module
+
+
+def find_circle(package):
+    """Names of files that import each other in a circle, the first one again at the end; none where there is none."""
+    graph = {path: set(imported_files(path, package)) for path in package.rglob("*.py")}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return [path.relative_to(package).as_posix() for path in error.args[1]]
+    return []
+
+
+@pytest.fixture
+def build(tmp_path):
+    """A function that makes a package of {path: source}."""
+
+    def make(sources):
+        for name, source in sources.items():
+            path = tmp_path / "sparsenet" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(source)
+        return tmp_path / "sparsenet"
+
+    return make
+
+
+def test_every_file_has_a_floor():
+    assert {floor_of(path) for path in FILES} == {"", *FLOORS}
+
+
+def test_imports_only_go_down():
+    assert list(wrong_imports(PACKAGE)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("nn/layer.py", "from ..lab import costs"),  # up
+        ("nn/layer.py", "from ..lab.costs import cost_report"),
+        ("nn/layer.py", "import sparsenet.lab.costs"),
+        ("nn/layer.py", "def f():\n    from ..lab.costs import cost_report"),
+        ("nn/layer.py", "if TYPE_CHECKING:\n    from ..lab.costs import CostReport"),
+        ("nn/layer.py", "from .. import cost_report"),  # past the floors, by the public name
+        ("nn/layer.py", "import sparsenet"),
+        ("pruning/masks.py", "from ..engine import plan"),  # two folders on one floor
+        ("engine/plan.py", "from ..pruning.masks import make_masks"),
+    ],
+)
+def test_imports_up_and_sideways_are_found(build, path, source):
+    assert [where for where, _ in wrong_imports(build({path: source}))] == [path]
+
+
+def test_imports_down_and_within_a_folder_are_allowed(build):
+    sources = {
+        "__init__.py": "from .lab import costs",
+        "lab/costs.py": "from .. import __version__\nfrom ..nn.layer import Layer\nfrom .tables import row",
+        "cli.py": "def f():\n    from .lab import costs",
+    }
+    assert list(wrong_imports(build(sources))) == []
+
+
+def test_no_files_import_each_other():
+    assert find_circle(PACKAGE) == []
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "from .first import name",
+        "from . import first",
+        "from ..lab.first import name",
+        "from sparsenet.lab.first import name",
+        "import sparsenet.lab.first",
+        "def f():\n    from .first import name",
+        "if TYPE_CHECKING:\n    from .first import name",
+    ],
+)
+def test_circles_are_found(build, back):
+    package = build({"lab/first.py": "from . import second", "lab/second.py": "from .third import name"})
+    build({"lab/third.py": "import numpy\nfrom ..checks import check", "checks.py": ""})
+    assert find_circle(package) == []
+    build({"lab/third.py": back})
+    circle = find_circle(package)
+    assert sorted(circle[1:]) == ["lab/first.py", "lab/second.py", "lab/third.py"]
+    assert circle[0] == circle[-1]
+
+
+def test_no_file_imports_another_for_its_types_only():
+    """Other packages it may: matplotlib is not there for everyone."""
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+                assert "sparsenet" not in " ".join(map(ast.unparse, node.body)), path
+                assert not any(isinstance(each, ast.ImportFrom) and each.level for each in node.body), path
+
+
+def test_only_the_package_itself_imports_by_a_name_made_up_at_run_time():
+    loaders = {"importlib", "importlib.import_module"}
+    assert [path for path in FILES if loaders & set(imported_modules(path))] == [PACKAGE / "__init__.py"]
+
+
+def test_every_file_says_what_it_is():
+    sayings = [ast.get_docstring(ast.parse(path.read_text())) or "" for path in FILES]
+    assert [path for path, saying in zip(FILES, sayings, strict=True) if len(saying) < 20] == []
+    assert len(set(sayings)) == len(FILES)
+
+
+def test_every_folder_says_its_floor():
+    for folder in sorted(path.parent for path in FILES if path.name == "__init__.py" and path.parent != PACKAGE):
+        saying = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
+        assert saying.startswith(f"Floor {FLOORS[folder.name]}: "), folder
 
 
 @pytest.mark.parametrize("name", sorted(PURE))
@@ -69,7 +194,7 @@ def test_the_pure_half_of_pruning_sees_arrays_only(name):
 
 def test_only_the_machine_uses_numba():
     users = {
-        house_of(path)
+        floor_of(path)
         for path in FILES
         if {"numba", "llvmlite"} & {module.split(".")[0] for module in imported_modules(path)}
     }
@@ -155,19 +280,27 @@ def test_public_functions_have_type_hints():
 
 def test_files_and_functions_stay_short():
     for path in FILES:
-        assert len(path.read_text().splitlines()) <= 420, f"{path} is asking to be split"
-    for path, function, _ in public_functions():
-        body = function.body[1:] if ast.get_docstring(function) else function.body
-        length = function.end_lineno - body[0].lineno + 1 if body else 0
-        assert length <= 45, f"{path.name}: {function.name} has a body of {length} lines"
+        source = path.read_text()
+        assert len(source.splitlines()) <= 420, f"{path} is asking to be split"
+        for function in ast.walk(ast.parse(source)):
+            if isinstance(function, ast.FunctionDef):
+                body = function.body[1:] if ast.get_docstring(function) else function.body
+                length = function.end_lineno - body[0].lineno + 1 if body else 0
+                assert length <= 40, f"{path.name}: {function.name} has a body of {length} lines"
 
 
 def test_names_of_the_command_are_those_of_the_package():
     from sparsenet import cli
     from sparsenet.data import datasets
+    from sparsenet.lab.experiment import Experiment
 
     assert datasets.DATASETS == cli.DATASETS
     assert tuple(sn.strategies.STRATEGIES) == cli.STRATEGIES
     assert tuple(sn.schedules.SCHEDULES) == cli.SCHEDULES
-    assert all(callable(getattr(sn.models, name)) for name in cli.MODELS)
-    assert all(callable(getattr(sn.scores, name)) for name in cli.CRITERIA)
+    assert tuple(sn.models.MODELS) == cli.MODELS
+    assert tuple(sn.scores.CRITERIA) == cli.CRITERIA
+    for table in (sn.scores.CRITERIA, sn.models.MODELS):
+        assert [function.__name__ for function in table.values()] == list(table)
+    options = vars(cli.build_parser().parse_args(["run", "--data", "folder"]))
+    chosen = {name: value for name, value in options.items() if name not in ("command", "out")}
+    assert chosen == asdict(Experiment(data="folder")) | {"sparsity": None}  # which depends on the strategy

@@ -15,6 +15,7 @@ import sparsenet as sn
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 sys.path.insert(0, str(FOLDER))
 
+import mnist  # noqa: E402
 import tables  # noqa: E402
 import worker  # noqa: E402
 import workloads  # noqa: E402
@@ -232,3 +233,36 @@ def test_an_engine_that_does_not_load_is_skipped(tmp_path):
     unknown = worker.Worker("no such engine", 1, tmp_path)
     assert "KeyError" in unknown.skipped
     unknown.close()
+
+
+def test_results_of_mnist_say_where_they_come_from(tmp_path, monkeypatch):
+    monkeypatch.setattr(mnist, "RESULTS", tmp_path / "results")
+    mnist.write("some", {"cells": {}})
+    result = json.loads((tmp_path / "results" / "some.json").read_text())
+    assert result["cells"] == {}
+    assert result["environment"]["processor"]
+    assert result["environment"]["numpy"] == np.__version__
+
+
+def test_the_tables_of_mnist_show_what_is_stored(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(mnist, "RESULTS", tmp_path)
+    for seed, accuracy in enumerate((0.98, 0.97)):
+        rows = {
+            "dense": {"accuracy": 0.99, "sparsity": 0.0},
+            "masked": {"accuracy": accuracy, "sparsity": 0.9},
+            "compact": {"accuracy": 0.99, "sparsity": 0.0, "parameters": 25, "of": 100},
+        }
+        mnist.write(f"mnist-seed{seed}", {"rows": rows})
+    names = ("dense", "l1 layerwise", "l1 channelwise", "random layerwise", "random channelwise")
+    cells = {name: {"accuracy": 0.9 + 0.01 * number} for number, name in enumerate(names)}
+    mnist.write("mnist-grid", {"cells": cells})
+    mnist.print_tables()
+    lines = capsys.readouterr().out.splitlines()
+    assert "| masked | 97.50 ± 0.71 | -1.50 | 90.0 % |" in lines
+    assert "| compact | 99.00 ± 0.00 | +0.00 | 75.0 % |" in lines
+    assert lines[-4:] == [
+        "| 90 %, retrained | layerwise | channelwise |",
+        "| --- | --- | --- |",
+        "| l1 | 91.00 | 92.00 |",
+        "| random | 93.00 | 94.00 |",
+    ]

@@ -12,7 +12,7 @@ import pytest
 
 import sparsenet as sn
 from sparsenet import cli
-from sparsenet.lab import break_even
+from sparsenet.lab import bench, break_even
 
 QUICK = ["--epochs", "2", "--retrain-epochs", "1", "--rounds", "2", "--threads", "2", "--max-drop", "0.9"]
 KEYS = {
@@ -81,7 +81,7 @@ def test_other_models_criteria_strategies_schedules(tmp_path, capsys, strategy):
     assert cli.main(["run", *QUICK, *options, "--out", str(tmp_path)]) == 0
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["sparsity_requested"] == {"channelwise": 0.5, "proportional": 0.95, "max_threshold": None}[strategy]
-    assert summary["strength"] == {"channelwise": 0.5, "proportional": 0.95, "max_threshold": 0.2}[strategy]
+    assert summary["rate"] == {"channelwise": None, "proportional": None, "max_threshold": 0.2}[strategy]
     assert 0.4 < summary["sparsity_achieved"] < 1
 
 
@@ -206,14 +206,13 @@ def test_an_interrupted_calibration_leaves_whole_files_only(tmp_path, capsys, mo
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    for stage in ("calibrate", "plot_calibration", "write_json"):
+    shape = break_even.LayerShape(4, 4)
+    for stage in ("_measure_layer", "plot_break_even", "write_json"):
         with monkeypatch.context() as patch:
-            if stage != "calibrate":
-                shape = break_even.LayerShape(4, 4)
-                patch.setattr(break_even, "QUICK", {"shapes": (shape,), "sparsities": (0.5,), "seconds": 0.01})
-            patch.setattr(break_even, "_measure_layer" if stage == "calibrate" else stage, interrupt)
+            patch.setattr(bench, "QUICK", {"shapes": (shape,), "sparsities": (0.5,), "seconds": 0.01})
+            patch.setattr(break_even if stage == "_measure_layer" else bench, stage, interrupt)
             assert cli.main(["bench", "--quick", "--out", str(tmp_path / stage)]) == 130
         assert "interrupted; files written so far are whole" in capsys.readouterr().err
-    files = {stage: [path.name for path in (tmp_path / stage).iterdir()] for stage in ("calibrate", "plot_calibration")}
-    assert files == {"calibrate": [], "plot_calibration": []}
+    for stage in ("_measure_layer", "plot_break_even"):
+        assert list((tmp_path / stage).iterdir()) == []
     assert {path.name for path in (tmp_path / "write_json").iterdir()} <= {"calibration.png"}

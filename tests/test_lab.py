@@ -1,4 +1,4 @@
-"""Costs counted by hand, latency measured side by side, tables, plots."""
+"""Costs counted by hand, latency measured side by side, tables, plots, what a run tells and writes."""
 
 import json
 import sys
@@ -9,9 +9,13 @@ from helpers import IMAGE, random_cnn
 
 import sparsenet as sn
 from sparsenet.lab.costs import unpruned
+from sparsenet.lab.environment import describe_environment, processor_name
 from sparsenet.lab.latency import Latency, measure
+from sparsenet.lab.output import Narrator, check_folder, write_json
 from sparsenet.lab.plots import plot_accuracy
-from sparsenet.lab.report import describe_gain, format_table
+from sparsenet.lab.report import describe_gain
+from sparsenet.lab.tables import count_threads, format_table
+from sparsenet.nn.training import Epoch
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +117,56 @@ def test_the_sentence_says_wins_and_losses(report):
 
 def test_format_table():
     assert format_table([("a", "bb"), ("ccc", "1")]) == "a    bb\nccc   1"
+    assert [count_threads(threads) for threads in (1, 2)] == ["1 thread", "2 threads"]
+
+
+def test_the_environment_names_the_processor(tmp_path, monkeypatch):
+    x86, arm = tmp_path / "x86", tmp_path / "arm"
+    x86.write_text(
+        "processor\t: 0\nmodel\t\t: 1\nmodel name\t: Some CPU: 2 GHz\n\nprocessor\t: 1\nmodel name\t: Another\n"
+    )
+    arm.write_text("processor\t: 0\nBogoMIPS\t: 50.00\n")
+    assert processor_name(x86) == "Some CPU: 2 GHz"
+    monkeypatch.setattr("platform.processor", lambda: "")
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert [processor_name(path) for path in (arm, tmp_path / "missing")] == ["aarch64", "aarch64"]
+    monkeypatch.setattr("platform.processor", lambda: "arm")
+    assert [processor_name(path) for path in (arm, tmp_path / "missing")] == ["arm", "arm"]
+
+
+def test_the_environment_is_text():
+    environment = describe_environment()
+    assert list(environment) == [
+        *("sparsenet", "python", "numpy", "scipy", "numba", "platform", "machine", "processor")
+    ]
+    assert all(value and isinstance(value, str) for value in environment.values())
+    assert environment["sparsenet"] == sn.__version__
+
+
+def test_a_narrator_tells_epochs_in_passing():
+    kept, passing = [], []
+    narrator = Narrator(line=kept.append, progress=passing.append)
+    narrator.epoch("training", 12)(Epoch(3, 0.25, 0.5, None, None, 0.05, 1.5))
+    assert (kept, passing) == ([], ["training: epoch 3/12, loss 0.2500, 1.5 s"])
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"a": [1, 0.5, None]})
+    assert path.read_text() == '{\n "a": [\n  1,\n  0.5,\n  null\n ]\n}\n'
+    for wrong, error in (({"a": float("nan")}, ValueError), ({"a": object()}, TypeError)):
+        with pytest.raises(error):
+            write_json(path, wrong)
+        assert json.loads(path.read_text()) == {"a": [1, 0.5, None]}
+    assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_folder_is_made_and_left_empty_or_refused(tmp_path):
+    check_folder(tmp_path / "new" / "deep")
+    assert list((tmp_path / "new" / "deep").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file' cannot be written"):
+        check_folder(tmp_path / "file")
 
 
 def test_bad_arguments_are_named():

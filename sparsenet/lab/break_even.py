@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 
@@ -13,17 +12,16 @@ from ..engine.plan import Plan
 from ..nn.layers import Conv2d, Linear, ReLU
 from ..nn.network import Network, chain
 from ..pruning.masks import make_masks
-from .experiment import Narrator, check_folder, describe_environment, write_json
+from .environment import describe_environment
 from .latency import Latency, interleave
-from .plots import plot_calibration
-from .report import describe_layer
+from .tables import count_threads, format_table
 
 LAYER = "layer"
 
 
 @dataclass(frozen=True)
 class LayerShape:
-    """A layer to calibrate: a convolution where `kernel` and `size` are given, else a linear layer.
+    """A layer to measure: a convolution where `kernel` and `size` are given, else a linear layer.
 
     Attributes
     ----------
@@ -78,88 +76,16 @@ DEFAULT_SHAPES = (
     LayerShape(1024, 1024),
 )
 DEFAULT_SPARSITIES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-QUICK = {
-    "shapes": (LayerShape(16, 32, kernel=3, size=14), LayerShape(1568, 128)),
-    "sparsities": (0.0, 0.5, 0.8, 0.95),
-    "seconds": 0.5,
-}
 
 
-@dataclass(frozen=True)
-class LayerCalibration:
-    """Times of one layer in the dense form and, by sparsity, in the sparse one.
-
-    `dense_form` is what the dense form runs as: "dense" (tiles in registers) or "blas", the faster of the two.
-    """
-
-    shape: LayerShape
-    dense_form: str
-    dense: Latency
-    sparse: dict[float, Latency]
-
-    @property
-    def break_even(self) -> float | None:
-        """The sparsity from which the sparse form is the faster one, by the medians; see `break_even`."""
-        times = [latency.median_us for latency in self.sparse.values()]
-        return break_even(tuple(self.sparse), times, self.dense.median_us)
-
-    def speedup(self, sparsity: float) -> float:
-        """Measured: median time of the dense form / median time of the sparse one. Below 1 is a loss."""
-        return self.dense.median_us / self.sparse[sparsity].median_us
-
-    def theoretical_speedup(self, sparsity: float) -> float:
-        """1 / (1 - s): what the arithmetic alone would give."""
-        return 1 / (1 - sparsity)
-
-    def to_json(self) -> dict:
-        """The times as plain numbers, with the speed-ups worked out."""
-        points = [
-            {
-                "sparsity": sparsity,
-                "latency": asdict(latency),
-                "theoretical_speedup": self.theoretical_speedup(sparsity),
-                "measured_speedup": self.speedup(sparsity),
-            }
-            for sparsity, latency in self.sparse.items()
-        ]
-        form = {"dense_form": self.dense_form, "dense_latency": asdict(self.dense)}
-        return {"kind": self.shape.kind} | asdict(self.shape) | form | {"break_even": self.break_even, "points": points}
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What `calibrate` measured, by the name of the layer's shape, with the conditions of the measurement."""
-
-    layers: dict[str, LayerCalibration]
-    sparsities: tuple[float, ...]
-    batch: int
-    threads: int
-    environment: dict[str, str]
-
-    def to_json(self) -> dict:
-        """The calibration as plain numbers."""
-        return {
-            "batch": self.batch,
-            "threads": self.threads,
-            "sparsities": list(self.sparsities),
-            "layers": {name: layer.to_json() for name, layer in self.layers.items()},
-            "environment": self.environment,
-        }
-
-    def __str__(self) -> str:
-        from .report import format_calibration
-
-        return format_calibration(self)
-
-
-def break_even(sparsities: Sequence[float], sparse_times: Sequence[float], dense_time: float) -> float | None:
+def break_even(sparsities: Sequence[float], sparse_latency: Sequence[float], dense_latency: float) -> float | None:
     """The lowest sparsity from which on the sparse form is faster than the dense one; None where it never is.
 
     Parameters
     ----------
     sparsities : ascending fractions
         Where the sparse form was measured.
-    sparse_times, dense_time : float
+    sparse_latency, dense_latency : float
         Of the sparse form at each of them, and of the dense form, in the same unit.
 
     Notes
@@ -172,7 +98,7 @@ def break_even(sparsities: Sequence[float], sparse_times: Sequence[float], dense
     So of several crossings the last one counts, and equal times at s_i give s_i itself. 0 where every d is below zero,
     None where the last one is not.
     """
-    gaps = [time - dense_time for _, time in zip(sparsities, sparse_times, strict=True)]
+    gaps = [latency - dense_latency for _, latency in zip(sparsities, sparse_latency, strict=True)]
     slower = [index for index, gap in enumerate(gaps) if gap >= 0]
     if not slower:
         return 0.0
@@ -182,6 +108,84 @@ def break_even(sparsities: Sequence[float], sparse_times: Sequence[float], dense
     return sparsities[i] + (sparsities[i + 1] - sparsities[i]) * gaps[i] / (gaps[i] - gaps[i + 1])
 
 
+def theoretical_speedup(sparsity: float) -> float:
+    """1 / (1 - s): what the arithmetic alone would give."""
+    return 1 / (1 - sparsity)
+
+
+def describe_break_even(sparsity: float | None) -> str:
+    """A percentage; in a word where the sparse form is faster at every sparsity, or at none."""
+    return "never" if sparsity is None else f"{100 * sparsity:.0f} %" if sparsity else "always"
+
+
+@dataclass(frozen=True)
+class LayerLatency:
+    """Latency of one layer in the dense form and, by sparsity, in the sparse one.
+
+    `dense_form` is what the dense form runs as: "dense" (tiles in registers) or "blas", the faster of the two.
+    """
+
+    shape: LayerShape
+    dense_form: str
+    dense: Latency
+    sparse: dict[float, Latency]
+
+    @property
+    def break_even(self) -> float | None:
+        """The sparsity from which the sparse form is the faster one, by the medians; see `break_even`."""
+        medians = [latency.median_us for latency in self.sparse.values()]
+        return break_even(tuple(self.sparse), medians, self.dense.median_us)
+
+    def speedup(self, sparsity: float) -> float:
+        """Measured: median time of the dense form / median time of the sparse one. Below 1 is a loss."""
+        return self.dense.median_us / self.sparse[sparsity].median_us
+
+    def to_json(self) -> dict:
+        """The latencies as plain numbers, with the speed-ups worked out."""
+        points = [
+            {
+                "sparsity": sparsity,
+                "latency": asdict(latency),
+                "theoretical_speedup": theoretical_speedup(sparsity),
+                "measured_speedup": self.speedup(sparsity),
+            }
+            for sparsity, latency in self.sparse.items()
+        ]
+        form = {"dense_form": self.dense_form, "dense_latency": asdict(self.dense)}
+        return {"kind": self.shape.kind} | asdict(self.shape) | form | {"break_even": self.break_even, "points": points}
+
+
+@dataclass(frozen=True)
+class BreakEvenReport:
+    """What `calibrate` measured, by the name of the layer's shape, with the conditions of the measurement."""
+
+    layers: dict[str, LayerLatency]
+    sparsities: tuple[float, ...]
+    batch: int
+    threads: int
+    environment: dict[str, str]
+
+    def to_json(self) -> dict:
+        """The report as plain numbers."""
+        return {
+            "batch": self.batch,
+            "threads": self.threads,
+            "sparsities": list(self.sparsities),
+            "layers": {name: layer.to_json() for name, layer in self.layers.items()},
+            "environment": self.environment,
+        }
+
+    def __str__(self) -> str:
+        """Layer by layer the dense latency, the measured speed-up at each sparsity, and the break-even sparsity."""
+        rows = [("layer", "dense, us", *(f"{100 * sparsity:g} %" for sparsity in self.sparsities), "break-even")]
+        for name, layer in self.layers.items():
+            speedups = (f"{layer.speedup(sparsity):.2f}x" for sparsity in self.sparsities)
+            rows.append((name, f"{layer.dense.median_us:,.0f}", *speedups, describe_break_even(layer.break_even)))
+        rows.append(("theory", "", *(f"{theoretical_speedup(sparsity):.2f}x" for sparsity in self.sparsities), ""))
+        conditions = f"batch of {self.batch}, {count_threads(self.threads)}"
+        return f"speed-up of the sparse form over the dense one, by sparsity; {conditions}\n{format_table(rows)}"
+
+
 def calibrate(
     shapes: Sequence[LayerShape] = DEFAULT_SHAPES,
     *,
@@ -189,8 +193,8 @@ def calibrate(
     threads: int = 1,
     sparsities: Sequence[float] = DEFAULT_SPARSITIES,
     seconds: float = 6.0,
-    on_layer: Callable[[LayerCalibration], None] | None = None,
-) -> Calibration:
+    on_layer: Callable[[LayerLatency], None] | None = None,
+) -> BreakEvenReport:
     """Measure the break-even sparsity of layers on this machine.
 
     Each layer, with bias and ReLU, is compiled once in the dense form and once for every sparsity in the sparse one
@@ -207,7 +211,7 @@ def calibrate(
         Exactly round(s n) of a layer's n weights go.
     seconds : float
         Time to spend on measuring each layer; every form is called six times at least.
-    on_layer : function (LayerCalibration), optional
+    on_layer : function (LayerLatency), optional
         Called after each layer.
 
     Notes
@@ -226,7 +230,7 @@ def calibrate(
         layers[shape.name] = _measure_layer(shape, sparsities, batch, threads, seconds)
         if on_layer is not None:
             on_layer(layers[shape.name])
-    return Calibration(layers, sparsities, batch, threads, describe_environment())
+    return BreakEvenReport(layers, sparsities, batch, threads, describe_environment())
 
 
 def _check_shapes(shapes: Sequence[LayerShape]) -> tuple[LayerShape, ...]:
@@ -266,13 +270,13 @@ def prune_at_random(network: Network, sparsity: float) -> Network:
 
 def _measure_layer(
     shape: LayerShape, sparsities: tuple[float, ...], batch: int, threads: int, seconds: float
-) -> LayerCalibration:
+) -> LayerLatency:
     network, options = build_network(shape), {"batch": batch, "threads": threads, "seconds": seconds}
     dense = compile(network, shape.input_shape, form="dense", **options)
     sparse = {s: compile(prune_at_random(network, s), shape.input_shape, form="csr", **options) for s in sparsities}
     x = np.random.default_rng(2).random((batch, *shape.input_shape), np.float32)
     latency = _measure({"dense": dense} | sparse, x, seconds)
-    return LayerCalibration(shape, dense.steps[0].form, latency.pop("dense"), latency)
+    return LayerLatency(shape, dense.steps[0].form, latency.pop("dense"), latency)
 
 
 def _measure(plans: dict[str | float, Plan], x: np.ndarray, seconds: float) -> dict[str | float, Latency]:
@@ -288,32 +292,3 @@ def _measure(plans: dict[str | float, Plan], x: np.ndarray, seconds: float) -> d
 
     interleave({name: timed(name, plan) for name, plan in plans.items()}, seconds)
     return {name: Latency.of(taken[1:]) for name, taken in times.items()}  # the first call was the warm-up
-
-
-def run_calibration(
-    folder: str | Path, *, batch: int = 1, threads: int = 1, quick: bool = False, narrator: Narrator | None = None
-) -> Calibration:
-    """Calibrate, tell each layer and the table, and write `calibration.png` and `calibration.json` into `folder`.
-
-    Every file is written whole or not at all; the JSON comes last. `quick` takes two small layers and few sparsities.
-    """
-    narrator, folder = narrator or Narrator(), Path(folder)
-    check_folder(folder)
-    settings = QUICK if quick else {"shapes": DEFAULT_SHAPES}
-    waiting = [shape.name for shape in settings["shapes"]]
-
-    def tell(layer: LayerCalibration | None) -> None:
-        if layer is not None:
-            narrator.line(describe_layer(layer))
-        if waiting:
-            narrator.progress(f"measuring {waiting.pop(0)} ...")
-
-    tell(None)
-    calibration = calibrate(batch=batch, threads=threads, on_layer=tell, **settings)
-    narrator.line(f"\n{calibration}")
-    try:
-        plot_calibration(folder / "calibration.png", calibration)
-    except ImportError as error:
-        narrator.line(f"no plot: {error}")
-    write_json(folder / "calibration.json", calibration.to_json())
-    return calibration

@@ -15,8 +15,13 @@ from ..nn.counting import count_layers, count_total
 from ..nn.network import Network
 from ..pruning.surgery import remove_pruned_structures
 from .latency import Latency, interleave, measure
+from .tables import count_threads, format_table
 
 TOTAL = "total"
+HEADER = (
+    *("layer", "parameters", "kept", "MACs", "kept", "bytes", "pruned"),
+    *("dense", "masked", "compact", "sparse", "theory", "measured"),
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class CostReport:
     """Costs by layer and in total, with the conditions of the measurement.
 
     Where one of the plans runs a pooling layer within the layer before it, the two are one row, under the name of the
-    first: `together` tells of which layers. `forms` are those that the sparse plan chose.
+    first: `together` tells of which layers. `forms` says how the sparse plan runs each layer with weights.
     """
 
     layers: dict[str, Costs]
@@ -84,9 +89,36 @@ class CostReport:
         return conditions | {"layers": layers, "together": self.together, TOTAL: plain(self.total)}
 
     def __str__(self) -> str:
-        from .report import format_costs
+        """Layer by layer and in total: counts, bytes of the files, microseconds, theoretical and measured speed-up."""
+        rows = [HEADER]
+        rows += [_row("+".join([name, *self.together.get(name, ())]), costs) for name, costs in self.layers.items()]
+        rows.append(_row(TOTAL, self.total))
+        spread = "; ".join(
+            f"{form} {latency.median_us:,.0f} ({latency.low_us:,.0f} to {latency.high_us:,.0f})"
+            for form, latency in self.total.latency.items()
+        )
+        chosen = ", ".join(f"{name} {form}" for name, form in self.forms.items())
+        conditions = f"batch of {self.batch}, {count_threads(self.threads)}"
+        return "\n".join(
+            [
+                f"microseconds per {conditions}; speed-up of the sparse form over the dense one",
+                format_table(rows),
+                f"whole network, median (quartiles), us: {spread}",
+                f"the sparse form runs: {chosen}",
+            ]
+        )
 
-        return format_costs(self)
+
+def _row(name: str, costs: Costs) -> tuple[str, ...]:
+    theory = f"{costs.theoretical_speedup:.1f}x" if costs.macs else ""
+    return (
+        name,
+        *(f"{n:,}" if n else "" for n in (costs.parameters, costs.nonzeros, costs.macs, costs.macs_kept)),
+        *(f"{n:,}" if n else "" for n in (costs.bytes_dense, costs.bytes_sparse)),
+        *(f"{latency.median_us:,.0f}" for latency in costs.latency.values()),
+        theory,
+        f"{costs.speedup():.2f}x",
+    )
 
 
 def cost_report(
@@ -123,10 +155,11 @@ def cost_report(
     for argument, other in (("dense", dense), ("compacted", compacted)):
         if list(other.layers()) != list(network.layers()):
             raise ValueError(f"{argument} must have the layers of network: {', '.join(network.layers())}")
-    forms = {"dense": (dense, "dense"), "masked": (network, "dense"), "compacted": (compacted, "dense")}
-    forms["sparse"] = (network, "auto")
-    plans = {n: compile(net, input_shape, batch=batch, threads=threads, form=f) for n, (net, f) in forms.items()}
-    together = _fused(plans)
+    conditions = {"batch": batch, "threads": threads}
+    densely = {"dense": dense, "masked": network, "compacted": compacted}
+    plans = {name: compile(net, input_shape, form="dense", **conditions) for name, net in densely.items()}
+    plans["sparse"] = compile(network, input_shape, form="auto", **conditions)
+    together = _together(plans)
     whole, by_row = _measure(plans, together, batch, seconds)
     bytes_dense, bytes_sparse = _file_bytes(dense), _file_bytes(network)
 
@@ -160,7 +193,7 @@ def _file_bytes(network: Network) -> dict[str, int]:
         return bytes_by_layer(path)
 
 
-def _fused(plans: dict[str, Plan]) -> dict[str, tuple[str, ...]]:
+def _together(plans: dict[str, Plan]) -> dict[str, tuple[str, ...]]:
     """The steps of some plans that are part of another step in one of them, by the name of that step."""
     steps = {step.name for plan in plans.values() for step in plan.steps}
     fused = {}

@@ -1,29 +1,25 @@
 """The whole process on one data set: train, prune round by round, compile, measure, write it all down."""
 
-import json
-import platform
-import sys
-import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
-from .. import __version__
 from ..data.datasets import Dataset, load_dataset
 from ..engine.compile import compile
-from ..files.checkpoint import save_network, write_atomically
-from ..nn import models
+from ..files.checkpoint import save_network
+from ..nn.models import MODELS
 from ..nn.network import Network
 from ..nn.optimizers import SGD, cosine
 from ..nn.training import Epoch, evaluate, fit
-from ..pruning import schedules, scores
-from ..pruning.cycle import PruneHistory, Round, iterative_prune
+from ..pruning.cycle import PruneHistory, iterative_prune
+from ..pruning.schedules import SCHEDULES
+from ..pruning.scores import CRITERIA
 from ..pruning.strategies import STRATEGIES
 from ..pruning.surgery import remove_pruned_structures
 from .costs import CostReport, cost_report
+from .environment import describe_environment
+from .output import Narrator, check_folder, write_json
 from .plots import plot_accuracy
 from .report import describe_gain
 
@@ -33,13 +29,17 @@ Seed = int | np.random.Generator
 
 @dataclass(frozen=True)
 class Experiment:
-    """What `sparsenet run` is asked for, named like its options (`strength` is --sparsity)."""
+    """What `sparsenet run` is asked for, named like its options.
+
+    `sparsity` is the fraction of the weights to remove, with the strategy channelwise of the filters and neurons; with
+    max_threshold it is the rate, the part of a layer's largest weight below which weights go.
+    """
 
     dataset: str = "digits"
     model: str = "simple_cnn"
     criterion: str = "l1"
     strategy: str = "layerwise"
-    strength: float = 0.95
+    sparsity: float = 0.95
     rounds: int = 5
     schedule: str = "cubic"
     max_drop: float = 0.02
@@ -50,34 +50,11 @@ class Experiment:
     data: str | None = None
 
 
-@dataclass
-class Narrator:
-    """Where the experiment tells what it does: `line` for what stays, `progress` for what the next one replaces."""
-
-    line: Callable[[str], None] = print
-    progress: Callable[[str], None] = lambda text: None
-
-    def epoch(self, stage: str, epochs: int) -> Callable[[Epoch], None]:
-        """A hook for `fit`."""
-        return lambda e: self.progress(f"{stage}: epoch {e.epoch}/{epochs}, loss {e.loss:.4f}, {e.seconds:.1f} s")
-
-    def round(self, experiment: Experiment) -> Callable[[Round], None]:
-        """A hook for `iterative_prune`."""
-
-        def tell(r: Round) -> None:
-            self.line(
-                f"round {r.round}/{experiment.rounds}: {100 * r.sparsity:.1f} % of the weights gone, "
-                f"validation accuracy {100 * r.accuracy_before:.2f} % masked, {100 * r.accuracy:.2f} % retrained, "
-                f"{r.seconds:.1f} s" + ("" if r.accepted else " - too low")
-            )
-
-        return tell
-
-
 def run_experiment(experiment: Experiment, folder: str | Path, narrator: Narrator | None = None) -> dict:
     """Run it, write networks, plot and `summary.json` into `folder`, and return the summary.
 
-    Every file is written whole or not at all; the summary comes last.
+    Every file is written whole or not at all; the summary comes last. It has `experiment.sparsity` under
+    `sparsity_requested`, or with the strategy max_threshold under `rate`; the other of the two is null.
     """
     narrator = narrator or Narrator()
     data = load_dataset(experiment.dataset, folder=experiment.data)
@@ -112,22 +89,6 @@ def run_experiment(experiment: Experiment, folder: str | Path, narrator: Narrato
     return summary
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Write `content` as JSON, whole or not at all."""
-    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
-
-
-def check_folder(folder: Path) -> None:
-    """Make the folder and write into it now, not after an hour of training."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(f"folder {str(folder)!r} cannot be written: {error.strerror}") from None
-
-
 def _fit(
     experiment: Experiment, network: Network, data: Dataset, stage: str, epochs: int, seed: Seed, narrator: Narrator
 ) -> list[Epoch]:
@@ -146,7 +107,7 @@ def _fit(
 
 
 def _train(experiment: Experiment, data: Dataset, narrator: Narrator) -> Network:
-    network = getattr(models, experiment.model)(data.input_shape, data.classes, seed=experiment.seed)
+    network = MODELS[experiment.model](data.input_shape, data.classes, seed=experiment.seed)
     history = _fit(experiment, network, data, "training", experiment.epochs, experiment.seed, narrator)
     accuracy = evaluate(network, data.validation, threads=experiment.threads).accuracy
     seconds = sum(epoch.seconds for epoch in history)
@@ -164,13 +125,13 @@ def _prune(experiment: Experiment, data: Dataset, network: Network, narrator: Na
         network,
         data.train,
         validation=data.validation,
-        criterion=getattr(scores, experiment.criterion),
+        criterion=CRITERIA[experiment.criterion],
         strategy=STRATEGIES[experiment.strategy],
-        schedule=schedules.SCHEDULES[experiment.schedule](experiment.rounds, experiment.strength),
+        schedule=SCHEDULES[experiment.schedule](experiment.rounds, experiment.sparsity),
         retrain=lambda net: _fit(experiment, net, data, "retraining", epochs, rng, narrator),
         max_drop=experiment.max_drop,
         seed=experiment.seed,
-        on_round=narrator.round(experiment),
+        on_round=narrator.round(experiment.rounds),
         threads=experiment.threads,
     )
     narrator.line(f"stopped: {history.stopped}")
@@ -195,12 +156,12 @@ def _summarize(
 ) -> dict:
     report = reports[BATCH]
     plan = compile(pruned, data.input_shape, batch=BATCH, threads=experiment.threads)
-    options = asdict(experiment)
-    strength = options.pop("strength")
+    options, is_rate = asdict(experiment), experiment.strategy == "max_threshold"
+    requested = options.pop("sparsity")
     before, after = (evaluate(net, data.test, threads=experiment.threads) for net in (dense, pruned))
     return options | {
-        "strength": strength,
-        "sparsity_requested": None if experiment.strategy == "max_threshold" else strength,
+        "sparsity_requested": None if is_rate else requested,
+        "rate": requested if is_rate else None,
         "sparsity_achieved": pruned.sparsity(),
         "accuracy_dense": before.accuracy,
         "accuracy_pruned": after.accuracy,
@@ -218,23 +179,3 @@ def _summarize(
         "costs": {f"batch {batch}": each.to_json() for batch, each in reports.items()},
         "environment": describe_environment(),
     }
-
-
-def describe_environment() -> dict[str, str]:
-    """Versions and machine, for whoever reads the figures later."""
-    return {
-        "sparsenet": __version__,
-        "python": platform.python_version(),
-        **{package: version(package) for package in ("numpy", "scipy", "numba")},
-        "platform": sys.platform,
-        "machine": platform.machine(),
-        "processor": _processor(),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")

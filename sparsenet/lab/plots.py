@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..files.checkpoint import write_atomically
-from .report import count_threads
+from .break_even import BreakEvenReport, theoretical_speedup
+from .tables import count_threads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from .break_even import Calibration
 
 
 def plot_accuracy(path: str | Path, sparsity: Sequence[float], accuracy: Sequence[float], dense: float) -> None:
@@ -32,7 +31,7 @@ def plot_accuracy(path: str | Path, sparsity: Sequence[float], accuracy: Sequenc
     _save(path, figure)
 
 
-def plot_calibration(path: str | Path, calibration: "Calibration") -> None:
+def plot_break_even(path: str | Path, report: BreakEvenReport) -> None:
     """Draw the speed-up over the dense form against sparsity, a line per layer beside 1 / (1 - s), into a PNG.
 
     Raises
@@ -42,17 +41,18 @@ def plot_calibration(path: str | Path, calibration: "Calibration") -> None:
     """
     figure = _new_figure()
     axes = figure.add_subplot()
-    sparsities = calibration.sparsities
+    sparsities = report.sparsities
     curve = [sparsities[0] + (sparsities[-1] - sparsities[0]) * step / 100 for step in range(101)]
     axes.axhline(1, color="grey", linewidth=1)
-    axes.plot([100 * s for s in curve], [1 / (1 - s) for s in curve], color="grey", linestyle="--", label="1 / (1 - s)")
-    for name, layer in calibration.layers.items():
+    theory = [theoretical_speedup(s) for s in curve]
+    axes.plot([100 * s for s in curve], theory, color="grey", linestyle="--", label="1 / (1 - s)")
+    for name, layer in report.layers.items():
         axes.plot([100 * s for s in sparsities], [layer.speedup(s) for s in sparsities], marker=".", label=name)
     axes.set_yscale("log", base=2)
     axes.yaxis.set_major_formatter(lambda value, position: f"{value:g}")
     axes.set_xlabel("sparsity (% of the weights removed)")
     axes.set_ylabel("speed-up over the dense form")
-    axes.set_title(f"batch of {calibration.batch}, {count_threads(calibration.threads)}", fontsize="medium")
+    axes.set_title(f"batch of {report.batch}, {count_threads(report.threads)}", fontsize="medium")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     _save(path, figure)

@@ -1,1 +1,1 @@
-"""Floor 2: the dense network, every backward pass written by hand."""
+"""Floor 3: the dense network, every backward pass written by hand."""

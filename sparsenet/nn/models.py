@@ -98,3 +98,6 @@ def lenet_5(input_shape: Shape = (1, 28, 28), classes: int = 10, *, seed: Seed =
     layers["relu1"] = ReLU()
     layers["fc2"] = Linear(500, check_count("classes", classes), init=glorot_uniform, seed=rng)
     return chain(layers)
+
+
+MODELS = {"simple_cnn": simple_cnn, "lenet_300_100": lenet_300_100, "lenet_5": lenet_5}

@@ -1,4 +1,4 @@
-"""Floor 3: score -> mask -> retrain.
+"""Floor 4: score -> mask -> retrain.
 
 `scores`, `masks`, `strategies` and `schedules` see arrays only; `cycle` joins them to the network.
 """

@@ -58,3 +58,6 @@ def taylor(weight: np.ndarray, gradient: np.ndarray) -> np.ndarray:
 def random(weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Uniform random importance in [0, 1): the baseline that every criterion has to beat."""
     return rng.random(weight.shape)
+
+
+CRITERIA = {"l1": l1, "l2": l2, "sensitivity": sensitivity, "taylor": taylor, "random": random}

@@ -7,22 +7,23 @@ import numpy as np
 import pytest
 
 import sparsenet as sn
-from sparsenet.lab import plots
+from sparsenet.lab import bench, plots
 from sparsenet.lab.break_even import (
     DEFAULT_SHAPES,
     LAYER,
-    Calibration,
-    LayerCalibration,
+    BreakEvenReport,
+    LayerLatency,
     LayerShape,
     break_even,
     build_network,
+    describe_break_even,
     prune_at_random,
-    run_calibration,
+    theoretical_speedup,
 )
-from sparsenet.lab.experiment import Narrator
 from sparsenet.lab.latency import Latency
-from sparsenet.lab.plots import plot_calibration
-from sparsenet.lab.report import describe_break_even, describe_layer
+from sparsenet.lab.output import Narrator
+from sparsenet.lab.plots import plot_break_even
+from sparsenet.lab.report import describe_layer
 
 CONV, LINEAR = LayerShape(2, 4, kernel=3, size=6), LayerShape(6, 4)
 
@@ -30,13 +31,15 @@ CONV, LINEAR = LayerShape(2, 4, kernel=3, size=6), LayerShape(6, 4)
 def layer(shape, dense, sparse):
     """A layer with these median times, in microseconds."""
     times = {sparsity: Latency(time, time - 1, time + 1, 9) for sparsity, time in sparse.items()}
-    return LayerCalibration(shape, "blas", Latency(dense, dense - 1, dense + 1, 9), times)
+    return LayerLatency(shape, "blas", Latency(dense, dense - 1, dense + 1, 9), times)
 
 
 @pytest.fixture
-def calibration():
+def report():
     layers = [layer(CONV, 100, {0.0: 160, 0.5: 120, 0.75: 40}), layer(LINEAR, 2000, {0.0: 1600, 0.5: 1000, 0.75: 500})]
-    return Calibration({each.shape.name: each for each in layers}, (0.0, 0.5, 0.75), 2, 1, {"numpy": np.__version__})
+    return BreakEvenReport(
+        {each.shape.name: each for each in layers}, (0.0, 0.5, 0.75), 2, 1, {"numpy": np.__version__}
+    )
 
 
 @pytest.mark.parametrize(
@@ -121,16 +124,16 @@ def test_masks_have_exact_counts_and_are_nested(shape):
     assert network.sparsity() == 0
 
 
-def test_known_times_give_known_figures(calibration):
-    conv, linear = calibration.layers.values()
+def test_known_times_give_known_figures(report):
+    conv, linear = report.layers.values()
     assert conv.break_even == pytest.approx(0.5 + 0.25 * 20 / 80)
     assert linear.break_even == 0.0
-    assert [conv.speedup(s) for s in calibration.sparsities] == [100 / 160, 100 / 120, 2.5]
-    assert [conv.theoretical_speedup(s) for s in calibration.sparsities] == [1, 2, 4]
+    assert [conv.speedup(s) for s in report.sparsities] == [100 / 160, 100 / 120, 2.5]
+    assert [theoretical_speedup(s) for s in report.sparsities] == [1, 2, 4]
 
 
-def test_the_table_of_known_times(calibration):
-    assert str(calibration) == (
+def test_the_table_of_known_times(report):
+    assert str(report) == (
         "speed-up of the sparse form over the dense one, by sparsity; batch of 2, 1 thread\n"
         "layer        dense, us    0 %   50 %   75 %  break-even\n"
         "2->4 3x3 @6        100  0.62x  0.83x  2.50x        56 %\n"
@@ -139,8 +142,8 @@ def test_the_table_of_known_times(calibration):
     )
 
 
-def test_the_lines_of_known_times(calibration):
-    conv, linear = calibration.layers.values()
+def test_the_lines_of_known_times(report):
+    conv, linear = report.layers.values()
     assert describe_layer(conv) == (
         "2->4 3x3 @6: 100 us dense (blas), the sparse form is faster from 56 %, and 2.50x at 75 %"
     )
@@ -149,8 +152,8 @@ def test_the_lines_of_known_times(calibration):
     assert [describe_break_even(s) for s in (None, 0.0, 0.114)] == ["never", "always", "11 %"]
 
 
-def test_the_json_of_known_times(calibration):
-    content = json.loads(json.dumps(calibration.to_json(), allow_nan=False))
+def test_the_json_of_known_times(report):
+    content = json.loads(json.dumps(report.to_json(), allow_nan=False))
     assert (content["batch"], content["threads"], content["sparsities"]) == (2, 1, [0, 0.5, 0.75])
     assert content["environment"] == {"numpy": np.__version__}
     conv, linear = content["layers"]["2->4 3x3 @6"], content["layers"]["6->4"]
@@ -166,20 +169,18 @@ def test_the_json_of_known_times(calibration):
     }
     assert conv["break_even"] == pytest.approx(0.5625)
     assert (linear["kind"], linear["kernel"], linear["break_even"]) == ("linear", None, 0)
-    never = Calibration({"6->4": layer(LINEAR, 10, {0.5: 20})}, (0.5,), 1, 1, {})
+    never = BreakEvenReport({"6->4": layer(LINEAR, 10, {0.5: 20})}, (0.5,), 1, 1, {})
     assert never.to_json()["layers"]["6->4"]["break_even"] is None
 
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_every_form_of_every_layer_is_measured(batch):
     told = []
-    calibration = sn.calibrate(
-        (CONV, LINEAR), batch=batch, sparsities=(0, 0.5, 0.9), seconds=0.01, on_layer=told.append
-    )
-    assert list(calibration.layers) == ["2->4 3x3 @6", "6->4"]
-    assert told == list(calibration.layers.values())
-    assert (calibration.batch, calibration.threads, calibration.sparsities) == (batch, 1, (0.0, 0.5, 0.9))
-    assert calibration.environment["numpy"] == np.__version__
+    report = sn.calibrate((CONV, LINEAR), batch=batch, sparsities=(0, 0.5, 0.9), seconds=0.01, on_layer=told.append)
+    assert list(report.layers) == ["2->4 3x3 @6", "6->4"]
+    assert told == list(report.layers.values())
+    assert (report.batch, report.threads, report.sparsities) == (batch, 1, (0.0, 0.5, 0.9))
+    assert report.environment["numpy"] == np.__version__
     for each in told:
         assert list(each.sparse) == [0.0, 0.5, 0.9]
         assert each.dense_form in ("dense", "blas")
@@ -207,11 +208,11 @@ def test_bad_arguments_are_named(arguments, message):
         sn.calibrate(**arguments)
 
 
-def test_the_plot_shows_every_layer_beside_theory(calibration, tmp_path, monkeypatch):
+def test_the_plot_shows_every_layer_beside_theory(report, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     figures, save = [], plots._save
     monkeypatch.setattr(plots, "_save", lambda path, figure: (figures.append(figure), save(path, figure)))
-    plot_calibration(tmp_path / "plot.png", calibration)
+    plot_break_even(tmp_path / "plot.png", report)
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     (axes,) = figures[0].axes
     assert axes.get_yscale() == "log"
@@ -224,13 +225,11 @@ def test_the_plot_shows_every_layer_beside_theory(calibration, tmp_path, monkeyp
     assert any(list(line.get_ydata()) == [1, 1] for line in axes.get_lines())
 
 
-def test_without_matplotlib_there_is_a_line_instead_of_a_plot(calibration, tmp_path, monkeypatch):
-    from sparsenet.lab import break_even as module
-
-    monkeypatch.setattr(module, "calibrate", lambda **settings: calibration)
+def test_without_matplotlib_there_is_a_line_instead_of_a_plot(report, tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "calibrate", lambda **settings: report)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
     lines = []
-    run_calibration(tmp_path / "new", quick=True, narrator=Narrator(line=lines.append))
+    bench.run_bench(tmp_path / "new", quick=True, narrator=Narrator(line=lines.append))
     assert lines[-1] == "no plot: a plot needs matplotlib: pip install 'sparsenet[app]'"
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["calibration.json"]

@@ -1,0 +1,43 @@
+"""`sparsenet bench`: measure break-even sparsities on this machine, tell them, write them down."""
+
+from pathlib import Path
+
+from .break_even import DEFAULT_SHAPES, BreakEvenReport, LayerLatency, LayerShape, calibrate
+from .output import Narrator, check_folder, write_json
+from .plots import plot_break_even
+from .report import describe_layer
+
+QUICK = {
+    "shapes": (LayerShape(16, 32, kernel=3, size=14), LayerShape(1568, 128)),
+    "sparsities": (0.0, 0.5, 0.8, 0.95),
+    "seconds": 0.5,
+}
+
+
+def run_bench(
+    folder: str | Path, *, batch: int = 1, threads: int = 1, quick: bool = False, narrator: Narrator | None = None
+) -> BreakEvenReport:
+    """Measure, tell each layer and the table, and write `calibration.png` and `calibration.json` into `folder`.
+
+    Every file is written whole or not at all; the JSON comes last. `quick` takes two small layers and few sparsities.
+    """
+    narrator, folder = narrator or Narrator(), Path(folder)
+    check_folder(folder)
+    settings = QUICK if quick else {"shapes": DEFAULT_SHAPES}
+    waiting = [shape.name for shape in settings["shapes"]]
+
+    def tell(layer: LayerLatency | None) -> None:
+        if layer is not None:
+            narrator.line(describe_layer(layer))
+        if waiting:
+            narrator.progress(f"measuring {waiting.pop(0)} ...")
+
+    tell(None)
+    report = calibrate(batch=batch, threads=threads, on_layer=tell, **settings)
+    narrator.line(f"\n{report}")
+    try:
+        plot_break_even(folder / "calibration.png", report)
+    except ImportError as error:
+        narrator.line(f"no plot: {error}")
+    write_json(folder / "calibration.json", report.to_json())
+    return report
