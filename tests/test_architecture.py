@@ -260,12 +260,25 @@ def is_compiled(path, function):
         "vector_copy.py",
         "vectors.py",
     }
-    return bool(decorators & {"kernel", "inlined"}) or path.name in twins
+    return (
+        bool(decorators & {"kernel", "inlined"})
+        or any(d.startswith("compiled_as") for d in decorators)
+        or path.name in twins
+    )
 
 
 def test_public_functions_have_type_hints():
     """Methods that a base class declares, with its hints, may leave them out; kernels too."""
-    inherited = {"forward", "set_gradients", "input_gradient", "parameters", "buffers", "config", "error"}
+    inherited = {"forward", "set_gradients", "input_gradient", "parameters", "buffers", "config", "error"} | {"generic_resolve"}
+        "forward",
+        "set_gradients",
+        "input_gradient",
+        "parameters",
+        "buffers",
+        "config",
+        "error",
+        "generic_resolve",
+    }
     for path, function, owner in public_functions():
         if owner is not None and owner.name != "Layer" and function.name in inherited:
             continue
@@ -281,7 +294,7 @@ def test_public_functions_have_type_hints():
 def test_files_and_functions_stay_short():
     for path in FILES:
         source = path.read_text()
-        assert len(source.splitlines()) <= 420, f"{path} is asking to be split"
+        assert len(source.splitlines()) <= 400, f"{path} is asking to be split"
         for function in ast.walk(ast.parse(source)):
             if isinstance(function, ast.FunctionDef):
                 body = function.body[1:] if ast.get_docstring(function) else function.body
