@@ -1,7 +1,9 @@
 """What pruning saves: parameters, multiply-adds, bytes and time, counted and measured, layer by layer."""
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +132,7 @@ def cost_report(
     batch: int = 64,
     threads: int | None = None,
     seconds: float = 1.0,
+    on_progress: Callable[[str], None] | None = None,
 ) -> CostReport:
     """Count and measure what the masks of a network save.
 
@@ -146,6 +149,8 @@ def cost_report(
         Conditions of the measurement (threads None: all available ones).
     seconds : float
         Time to spend on measuring whole networks, and again on their layers.
+    on_progress : function (text), optional
+        Told what is being done: compiling and measuring take seconds.
     """
     check_count("batch", batch)
     check_positive("seconds", seconds)
@@ -155,10 +160,14 @@ def cost_report(
     for argument, other in (("dense", dense), ("compacted", compacted)):
         if list(other.layers()) != list(network.layers()):
             raise ValueError(f"{argument} must have the layers of network: {', '.join(network.layers())}")
-    conditions = {"batch": batch, "threads": threads}
-    densely = {"dense": dense, "masked": network, "compacted": compacted}
-    plans = {name: compile(net, input_shape, form="dense", **conditions) for name, net in densely.items()}
-    plans["sparse"] = compile(network, input_shape, form="auto", **conditions)
+    tell = on_progress or (lambda text: None)
+    forms = {"dense": (dense, "dense"), "masked": (network, "dense"), "compacted": (compacted, "dense")}
+    forms["sparse"] = (network, "auto")
+    plans = {}
+    for name, (net, form) in forms.items():
+        on_layer = partial(_tell_layer, tell, name)
+        plans[name] = compile(net, input_shape, batch=batch, threads=threads, form=form, on_layer=on_layer)
+    tell(f"measuring batches of {batch} ...")
     together = _together(plans)
     whole, by_row = _measure(plans, together, batch, seconds)
     bytes_dense, bytes_sparse = _file_bytes(dense), _file_bytes(network)
@@ -172,6 +181,10 @@ def cost_report(
     total = Costs(*count_total(network, input_shape), *sizes, whole)
     forms = {step.name: step.form for step in plans["sparse"].steps if step.form}
     return CostReport(layers, total, batch, threads, forms, together)
+
+
+def _tell_layer(tell: Callable[[str], None], form: str, name: str, number: int, count: int) -> None:
+    tell(f"compiling the {form} form, layer {number}/{count}: {name} ...")
 
 
 def unpruned(network: Network) -> Network:

@@ -67,11 +67,9 @@ def run_experiment(experiment: Experiment, folder: str | Path, narrator: Narrato
     compacted = remove_pruned_structures(pruned)
     save_network(folder / "pruned.sparsenet", pruned)
     save_network(folder / "compacted.sparsenet", compacted)
-    narrator.progress("measuring ...")
+    conditions = {"threads": experiment.threads, "on_progress": narrator.progress}
     reports = {
-        batch: cost_report(
-            pruned, data.input_shape, dense=dense, compacted=compacted, batch=batch, threads=experiment.threads
-        )
+        batch: cost_report(pruned, data.input_shape, dense=dense, compacted=compacted, batch=batch, **conditions)
         for batch in (1, BATCH)
     }
     summary = _summarize(experiment, data, dense, pruned, history, reports)
