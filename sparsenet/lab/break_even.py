@@ -10,10 +10,11 @@ import numpy as np
 from ..checks import check_count, check_fraction, check_positive
 from ..engine.compile import compile
 from ..engine.plan import Plan
+from ..files.atomic_write import check_folder
 from ..nn.layers import Conv2d, Linear, ReLU
 from ..nn.network import Network, chain
 from ..pruning.masks import make_masks
-from .experiment import Narrator, check_folder, describe_environment, write_json
+from .experiment import NOTES, Narrator, describe_environment, write_json
 from .latency import Latency, interleave
 from .plots import plot_calibration
 from .report import describe_layer
@@ -298,7 +299,7 @@ def run_calibration(
     Every file is written whole or not at all; the JSON comes last. `quick` takes two small layers and few sparsities.
     """
     narrator, folder = narrator or Narrator(), Path(folder)
-    check_folder(folder)
+    check_folder(folder, ("calibration.png", "calibration.json"), NOTES)
     settings = QUICK if quick else {"shapes": DEFAULT_SHAPES}
     waiting = [shape.name for shape in settings["shapes"]]
 

@@ -1,15 +1,13 @@
 """What pruning saves: parameters, multiply-adds, bytes and time, counted and measured, layer by layer."""
 
-import tempfile
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
 from ..checks import check_count, check_positive
 from ..engine.compile import compile
 from ..engine.plan import Plan
-from ..files.checkpoint import bytes_by_layer, save_network
+from ..files.checkpoint import count_bytes
 from ..machine.threads import available_threads
 from ..nn.counting import count_layers, count_total
 from ..nn.network import Network
@@ -128,7 +126,7 @@ def cost_report(
     plans = {n: compile(net, input_shape, batch=batch, threads=threads, form=f) for n, (net, f) in forms.items()}
     together = _fused(plans)
     whole, by_row = _measure(plans, together, batch, seconds)
-    bytes_dense, bytes_sparse = _file_bytes(dense), _file_bytes(network)
+    bytes_dense, bytes_sparse = count_bytes(dense), count_bytes(network)
 
     layers = {}
     for name, counts in count_layers(network, input_shape).items():
@@ -151,13 +149,6 @@ def unpruned(network: Network) -> Network:
         drawn = rng.standard_normal(weight.shape).astype(weight.dtype) / np.sqrt(weight[0].size)
         layer.set_weight(np.where(masks[name], weight, drawn))
     return dense
-
-
-def _file_bytes(network: Network) -> dict[str, int]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.sparsenet"
-        save_network(path, network)
-        return bytes_by_layer(path)
 
 
 def _fused(plans: dict[str, Plan]) -> dict[str, tuple[str, ...]]:

@@ -3,7 +3,6 @@
 import json
 import platform
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -14,7 +13,8 @@ import numpy as np
 from .. import __version__
 from ..data.datasets import Dataset, load_dataset
 from ..engine.compile import compile
-from ..files.checkpoint import save_network, write_atomically
+from ..files.atomic_write import check_folder, write_atomically
+from ..files.checkpoint import save_network
 from ..nn import models
 from ..nn.network import Network
 from ..nn.optimizers import SGD, cosine
@@ -28,6 +28,8 @@ from .plots import plot_accuracy
 from .report import describe_gain
 
 BATCH = 64
+FILES = ("dense.sparsenet", "pruned.sparsenet", "compacted.sparsenet", "accuracy.png", "summary.json")
+NOTES = 1 << 20  # bytes, more than a plot and a JSON take
 Seed = int | np.random.Generator
 
 
@@ -81,9 +83,10 @@ def run_experiment(experiment: Experiment, folder: str | Path, narrator: Narrato
     """
     narrator = narrator or Narrator()
     data = load_dataset(experiment.dataset, folder=experiment.data)
-    folder = Path(folder)
-    check_folder(folder)
-    dense = _train(experiment, data, narrator)
+    dense = getattr(models, experiment.model)(data.input_shape, data.classes, seed=experiment.seed)
+    folder, parameters = Path(folder), dense.parameters().values()
+    check_folder(folder, FILES, 3 * sum(parameter.value.nbytes for parameter in parameters) + NOTES)
+    _train(experiment, data, dense, narrator)
     save_network(folder / "dense.sparsenet", dense)
     pruned = dense.copy()
     history = _prune(experiment, data, pruned, narrator)
@@ -118,16 +121,6 @@ def write_json(path: Path, content: dict) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def check_folder(folder: Path) -> None:
-    """Make the folder and write into it now, not after an hour of training."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(f"folder {str(folder)!r} cannot be written: {error.strerror}") from None
-
-
 def _fit(
     experiment: Experiment, network: Network, data: Dataset, stage: str, epochs: int, seed: Seed, narrator: Narrator
 ) -> list[Epoch]:
@@ -145,8 +138,7 @@ def _fit(
     )
 
 
-def _train(experiment: Experiment, data: Dataset, narrator: Narrator) -> Network:
-    network = getattr(models, experiment.model)(data.input_shape, data.classes, seed=experiment.seed)
+def _train(experiment: Experiment, data: Dataset, network: Network, narrator: Narrator) -> None:
     history = _fit(experiment, network, data, "training", experiment.epochs, experiment.seed, narrator)
     accuracy = evaluate(network, data.validation, threads=experiment.threads).accuracy
     seconds = sum(epoch.seconds for epoch in history)
@@ -154,7 +146,6 @@ def _train(experiment: Experiment, data: Dataset, narrator: Narrator) -> Network
         f"{experiment.dataset}, {experiment.model}: {experiment.epochs} epochs over {len(data.train.y):,} images in "
         f"{seconds:.1f} s, validation accuracy {100 * accuracy:.2f} %"
     )
-    return network
 
 
 def _prune(experiment: Experiment, data: Dataset, network: Network, narrator: Narrator) -> PruneHistory:
