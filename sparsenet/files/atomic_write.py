@@ -8,7 +8,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterable
-from errno import EISDIR, ENOENT
+from errno import EACCES, EISDIR, ENOENT
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,7 +32,7 @@ def check_path(path: str | Path) -> tuple[Path, os.stat_result | None]:
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(EISDIR, "a folder is in the place of the file", str(path))
     if not os.access(path, os.W_OK):
-        raise PermissionError(13, "the file is write-protected", str(path))
+        raise PermissionError(EACCES, "the file is write-protected", str(path))
     return target, status
 
 
