@@ -1,8 +1,10 @@
 """The command `sparsenet`. Nothing heavy is imported before the options are known to be good."""
 
 import argparse
+import contextlib
 import os
 import sys
+from typing import TextIO
 
 from . import __version__
 
@@ -15,8 +17,36 @@ SPARSITIES = {"channelwise": 0.5, "max_threshold": 0.2}  # unless given; the oth
 FOLDER = "sparsenet-out"
 
 
+def _show(stream: TextIO | None, text: str) -> None:
+    """Write text to a stream, and go on whatever that is: results are files, no stream may cost them.
+
+    A stream is None under `pythonw`; it may be closed, its reader gone, its disk full, its alphabet too small.
+    """
+    if stream is None or stream.closed:
+        return
+    try:
+        try:
+            stream.write(text)
+        except UnicodeEncodeError:
+            stream.write(text.encode(stream.encoding, "backslashreplace").decode(stream.encoding))
+        stream.flush()
+    except (OSError, ValueError) as error:
+        _detach(stream)
+        if stream is sys.stdout:
+            _show(sys.stderr, f"sparsenet: standard output is lost ({error}), the rest goes on\n")
+
+
+def _detach(stream: TextIO) -> None:
+    """Lead a stream nowhere: what it holds back would fail again, the last time when Python ends."""
+    with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
+
+    def _print_message(self, message, file=None):
+        _show(file, message)
 
     def error(self, message):
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
@@ -111,19 +141,20 @@ class _Terminal:
     """Lines on standard output; passing progress on standard error, where that is a terminal."""
 
     def __init__(self):
-        self.passing = sys.stderr.isatty()
+        stream = sys.stderr  # None under `pythonw`
+        self.passing = stream is not None and not stream.closed and stream.isatty()
 
     def line(self, text: str) -> None:
         self.clear()
-        print(text, flush=True)
+        _show(sys.stdout, f"{text}\n")
 
     def progress(self, text: str) -> None:
         if self.passing:
-            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+            _show(sys.stderr, f"\r\033[K{text}")
 
     def clear(self) -> None:
         if self.passing:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            _show(sys.stderr, "\r\033[K")
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -151,14 +182,17 @@ def _bench(options: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; the exit status is 0, 2 for what the user can mend, 130 after Ctrl-C."""
+    """Run the command; the exit status is 0, 2 for what the user can mend, 130 after Ctrl-C.
+
+    Where SIGINT is ignored when the command starts, as in the background jobs of a script, it stays ignored.
+    """
     options = build_parser().parse_args(arguments)
     try:
         (_bench if options.command == "bench" else _run)(options)
     except KeyboardInterrupt:
-        print("\nsparsenet: interrupted; files written so far are whole", file=sys.stderr)
+        _show(sys.stderr, "\nsparsenet: interrupted; files written so far are whole\n")
         return 130
     except (ValueError, OSError, FloatingPointError) as error:
-        print(f"sparsenet: error: {error}", file=sys.stderr)
+        _show(sys.stderr, f"sparsenet: error: {error}\n")
         return 2
     return 0

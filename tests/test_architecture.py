@@ -201,6 +201,20 @@ def test_only_the_machine_uses_numba():
     assert users == {"machine"}
 
 
+def test_every_file_with_compiled_code_is_in_the_stamp_of_the_kernel_cache():
+    """An edit of any of them must not meet machine code made before it."""
+    from sparsenet.machine import jit
+
+    stamped = {path for pattern in jit.COMPILED for path in PACKAGE.glob(pattern)}
+    compilers = {f"sparsenet.machine.jit.{name}" for name in ("kernel", "inlined", "callback")}
+    compilers |= {f"sparsenet.machine.pointers.{name}" for name in ("step", "tile_step")}
+    modules = {"sparsenet.machine.jit", "sparsenet.machine.pointers"}  # taken whole, a use could not be told
+    compiling = {path for path in FILES if (compilers | modules) & set(imported_modules(path))}
+    assert {path.name for path in compiling} >= {"worker_pool.py", "pointers.py", "csr_loops.py", "entry_points.py"}
+    assert compiling <= stamped, f"not in jit.COMPILED: {compiling - stamped}"
+    assert all(list(PACKAGE.glob(pattern)) for pattern in jit.COMPILED)
+
+
 def test_the_core_imports_only_numpy_scipy_numba():
     optional = {"pooch", "matplotlib"}
     for path in FILES:

@@ -1,7 +1,9 @@
 """The command end to end on the digits; bad options, missing and corrupt data, an interrupt, no plotting library."""
 
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -156,24 +158,189 @@ def test_without_matplotlib_there_is_a_line_instead_of_a_plot(tmp_path, capsys, 
     assert (tmp_path / "summary.json").exists()
 
 
+# A child whose parent ignores SIGINT, as a shell does for its background jobs, inherits that.
+AS_AT_A_TERMINAL = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "from sparsenet import cli; sys.exit(cli.main(sys.argv[1:]))"
+)
+IGNORING = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    "os.execv(sys.executable, [sys.executable, '-c', sys.argv[1], *sys.argv[2:]])"
+)
+INTERRUPTING_ITSELF = (
+    "import os, signal, sys\n"
+    "from sparsenet import cli\n"
+    "cli._run = lambda options: os.kill(os.getpid(), signal.SIGINT)\n"
+    "sys.exit(cli.main(['run']))"
+)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
-def test_an_interrupt_leaves_whole_files_only(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sparsenet", "run", "--epochs", "3", "--retrain-epochs", "1000", "--out", str(tmp_path)],
+@pytest.mark.parametrize("launcher", [[], [IGNORING]], ids=["at a terminal", "where SIGINT is ignored"])
+def test_an_interrupt_leaves_whole_files_only(tmp_path, launcher):
+    arguments = ["run", "--epochs", "3", "--retrain-epochs", "1000", "--out", str(tmp_path)]
+    with subprocess.Popen(
+        [sys.executable, "-c", *launcher, AS_AT_A_TERMINAL, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "dense.sparsenet").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    ) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while not (tmp_path / "dense.sparsenet").exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, error = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "interrupted" in error
     assert "Traceback" not in error
     assert [path.name for path in tmp_path.iterdir()] == ["dense.sparsenet"]
     sn.load_network(tmp_path / "dense.sparsenet")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_an_ignored_interrupt_stays_ignored():
+    """What a shell's background jobs inherit, and what nohup does for SIGHUP: who ignored the signal meant it."""
+    for launcher, status in (([IGNORING], 0), ([], 130)):
+        restored = INTERRUPTING_ITSELF if launcher else f"{AS_AT_A_TERMINAL.splitlines()[0]}\n{INTERRUPTING_ITSELF}"
+        result = subprocess.run([sys.executable, "-c", *launcher, restored], capture_output=True, text=True, timeout=60)
+        assert (result.returncode, "interrupted" in result.stderr) == (status, status == 130)
+
+
+# The command with an experiment that takes no time: it says that it works, writes a file, and says so.
+STUB = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+def run_experiment(experiment, folder, narrator):
+    narrator.progress("working")
+    for number in range(3):
+        narrator.line(f"line {number}")
+    Path(folder).mkdir()
+    (Path(folder) / "summary.json").write_text("{}")
+
+sys.modules["sparsenet.lab.experiment"] = SimpleNamespace(
+    Experiment=SimpleNamespace, Narrator=SimpleNamespace, run_experiment=run_experiment
+)
+from sparsenet import cli
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def run_stub(*arguments, code=STUB, **options):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "timeout": 60} | options
+    return subprocess.run([sys.executable, "-c", code, *arguments], **pipes)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of any bytes")
+def test_a_folder_that_the_terminal_cannot_show(tmp_path):
+    out = os.fsencode(tmp_path) + "/Stra\N{LATIN SMALL LETTER SHARP S}e ".encode() + b"\xff"
+    for encoding, shown in (("ascii", rb"Stra\xdfe \udcff"), ("utf-8", b"Stra\xc3\x9fe \\udcff")):
+        result = run_stub("run", "--out", out, env=os.environ | {"PYTHONIOENCODING": encoding})
+        assert (result.returncode, result.stderr) == (0, b"")
+        assert result.stdout.endswith(b"summary, networks and plot: " + os.fsencode(tmp_path) + b"/" + shown + b"\n")
+        assert os.listdir(out) == [b"summary.json"]
+        shutil.rmtree(out)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of any bytes")
+def test_help_with_a_folder_that_the_terminal_cannot_show():
+    result = run_stub("run", "--help", env=os.environ | {"PYTHONIOENCODING": "ascii", "SPARSENET_DATA": "\udcff/\xe9"})
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert rb"\udcff/\xe9" in result.stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_streams_that_are_closed(tmp_path, closed):
+    arguments = [sys.executable, "-c", STUB, "run", "--out", str(tmp_path / "out")]
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *arguments]
+    result = subprocess.run(shell, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0
+    assert result.stderr == ""
+    assert (tmp_path / "out" / "summary.json").exists()
+    assert ("line 2" in result.stdout) == (closed == "2>&-")
+
+
+def assert_lost(process, reason):
+    """The run went on, and said once that nobody sees its output."""
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert error == f"sparsenet: standard output is lost ({reason}), the rest goes on\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes")
+def test_a_reader_that_goes_away(tmp_path):
+    arguments = [sys.executable, "-c", STUB, "run", "--out", str(tmp_path / "out")]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        process.stdout = None
+        assert_lost(process, "[Errno 32] Broken pipe")
+    assert (tmp_path / "out" / "summary.json").exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_output_into_a_full_disk(tmp_path):
+    arguments = [sys.executable, "-c", STUB, "run", "--out", str(tmp_path / "out")]
+    with (
+        open("/dev/full", "w") as full,
+        subprocess.Popen(arguments, stdout=full, stderr=subprocess.PIPE, text=True) as process,
+    ):
+        assert_lost(process, "[Errno 28] No space left on device")
+    assert (tmp_path / "out" / "summary.json").exists()
+    with open("/dev/full", "w") as full:
+        result = run_stub("run", "--rounds", "none", stderr=full)
+    assert (result.returncode, result.stdout) == (2, b"")
+
+
+def test_without_standard_error_nothing_is_printed_elsewhere(tmp_path, capsys, monkeypatch):
+    closed = io.StringIO()
+    closed.close()
+    for stream in (None, closed):
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert cli.main(["bench", "--out", "/proc/nowhere"]) == 2
+        with pytest.raises(SystemExit) as exit_:
+            cli.main(["bench", "--batch", "none"])
+        assert exit_.value.code == 2
+        cli._Terminal().line("shown")
+        cli._Terminal().progress("not shown")
+    assert capsys.readouterr().out == "shown\nshown\n"
+
+
+def test_progress_is_shown_at_a_terminal_only(capsys, monkeypatch):
+    def tell():
+        terminal = cli._Terminal()
+        terminal.progress("epoch 1")
+        terminal.line("round 1")
+        return capsys.readouterr()
+
+    assert tell() == ("round 1\n", "")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert tell() == ("round 1\n", "\r\033[Kepoch 1\r\033[K")
+
+
+@pytest.mark.parametrize("arguments", [["run", "--epochs", "1000000"], ["bench"]])
+def test_a_disk_without_room_is_told_before_the_work(tmp_path, capsys, monkeypatch, arguments):
+    usage = shutil.disk_usage(tmp_path)._replace(free=2**20 - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    assert cli.main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    needed = {"run": 3 * 4 * 206_922 + 2**20, "bench": 2**20}[arguments[0]]
+    assert capsys.readouterr().err == (
+        f"sparsenet: error: folder {str(tmp_path / 'out')!r} has room for 1,048,575 bytes, "
+        f"and about {needed:,} are to be written\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["dense.sparsenet", "summary.json", "accuracy.png"])
+def test_a_folder_in_the_place_of_a_result_is_told_before_the_work(tmp_path, capsys, name):
+    (tmp_path / name).mkdir()
+    assert cli.main(["run", "--epochs", "1000000", "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "cannot be written: a folder is in the place of the file" in error
+    assert str(tmp_path / name) in error
 
 
 def test_a_quick_calibration(tmp_path, capsys):

@@ -2,15 +2,12 @@
 
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import llvmlite.binding as llvm
 import pytest
-
-import sparsenet as sn
 
 HERE = Path(__file__).parent
 
@@ -84,40 +81,3 @@ def test_the_kernels_in_another_mode(tmp_path, variables, tests, select):
     result = run_again(tmp_path, [*tests, "-k", select], **variables)
     assert result.returncode == 0, result.stdout[-3000:]
     assert " passed" in result.stdout
-
-
-def test_the_cache_on_disk_hits_in_a_new_process(tmp_path):
-    code = (
-        "import numpy as np; from sparsenet.kernels import im2col_conv as conv\n"
-        "one = np.ones((1, 1, 3, 3), np.float32)\n"
-        "conv.conv2d(one, one, np.zeros(1, np.float32), (1, 1), (0, 0))\n"
-        "print(sum(conv._forward.stats.cache_hits.values()), sum(conv._forward.stats.cache_misses.values()))"
-    )
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
-    runs = [
-        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-        for _ in range(2)
-    ]
-    assert [run.stdout.strip() for run in runs] == ["0 1", "1 0"]
-
-
-def test_an_edit_of_any_kernel_file_is_noticed(tmp_path):
-    """Numba itself looks at the file of the function only; kernels call those of other files."""
-    package = tmp_path / "sparsenet"
-    shutil.copytree(Path(sn.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    code = (
-        "import numpy as np; from sparsenet.kernels import im2col_conv as conv\n"
-        "one = np.ones((1, 1, 3, 3), np.float32)\n"
-        "conv.conv2d(one, one, np.zeros(1, np.float32), (1, 1), (0, 0))\n"
-        "print(sum(conv._forward.stats.cache_hits.values()))"
-    )
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, "-c", code]
-    hits = []
-    for edit in (False, False, True):
-        if edit:
-            with open(package / "machine" / "vectors.py", "a") as file:
-                file.write("# edited\n")
-        run = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
-        hits.append(int(run.stdout))
-    assert hits == [0, 1, 0]

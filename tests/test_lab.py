@@ -11,7 +11,7 @@ import sparsenet as sn
 from sparsenet.lab.costs import unpruned
 from sparsenet.lab.environment import describe_environment, processor_name
 from sparsenet.lab.latency import Latency, measure
-from sparsenet.lab.output import Narrator, check_folder, write_json
+from sparsenet.lab.output import Narrator, write_json
 from sparsenet.lab.plots import plot_accuracy
 from sparsenet.lab.report import describe_gain
 from sparsenet.lab.tables import count_threads, format_table
@@ -159,14 +159,6 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
             write_json(path, wrong)
         assert json.loads(path.read_text()) == {"a": [1, 0.5, None]}
     assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
-
-
-def test_a_folder_is_made_and_left_empty_or_refused(tmp_path):
-    check_folder(tmp_path / "new" / "deep")
-    assert list((tmp_path / "new" / "deep").iterdir()) == []
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="file' cannot be written"):
-        check_folder(tmp_path / "file")
 
 
 def test_bad_arguments_are_named():

@@ -121,15 +121,3 @@ def test_a_forked_child_works():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert out.stdout.strip() == "0"
-
-
-def test_kernels_compile_where_no_cache_can_be_written(monkeypatch):
-    from sparsenet.machine import jit
-
-    def refuse(function, cache=False, nogil=False):
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return function
-
-    monkeypatch.setattr(jit, "njit", refuse)
-    assert jit.kernel(len) is len

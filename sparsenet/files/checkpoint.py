@@ -1,7 +1,7 @@
 """Networks as files, small when pruned and exact: a zip of a JSON header, the arrays, and a checksum of both.
 
     header.json   format, version, type of the numbers, the layers, and of each array its form and section sizes
-    arrays.bin    all sections one after the other, as `encodings` makes them, in the order of the header
+    arrays.bin    all sections one after the other, as `codecs` makes them, in the order of the header
     sha256        SHA-256 of the header's length (8 bytes, little-endian), the header and the arrays
 
 A masked parameter is stored as its mask and the kept values only. Nothing is ever unpickled, and nothing is built
@@ -9,15 +9,14 @@ before the checksum is right.
 """
 
 import hashlib
+import io
 import json
 import math
-import os
 import struct
-import tempfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -28,6 +27,7 @@ from ..checks import FLOATS, check_count
 from ..nn import layers, normalization, pooling
 from ..nn.layer import Layer, Parameter, Shape
 from ..nn.network import Network, Node
+from .atomic_write import check_path, write_atomically
 from .codecs import Section, decode_mask, encode_mask, join_values, longest_mask, pack, split_values, unpack
 
 FORMAT, VERSION = "sparsenet network", 2
@@ -79,30 +79,14 @@ class Stored(NamedTuple):
 
 
 def save_network(path: str | Path, network: Network, *, state: bool = False) -> None:
-    """Write the network to `path`, whole or not at all (a temporary file, then renamed).
+    """Write the network to `path`, whole or not at all (see `write_atomically`).
 
     Every mask and every kept value is read back bit for bit; what a mask prunes is read back as 0. With `state` the
     optimiser's memory goes along, so that training resumed from the file gives the same bits.
     """
-    _check_types(network)
-    arrays = {name: _encode(buffer) for name, buffer in network.buffers().items()}
-    for name, parameter in network.parameters().items():
-        arrays[name] = _encode(parameter.value, parameter.mask)
-        if state:
-            arrays |= {f"{name}/state/{key}": _encode_state(key, a, parameter) for key, a in parameter.state.items()}
-    header = {
-        "format": FORMAT,
-        "version": VERSION,
-        "dtype": network.dtype.name,
-        "nodes": _describe(network),
-        "arrays": {
-            name: note | {"sections": [[section.size, len(section.packed)] for section in sections]}
-            for name, (note, sections) in arrays.items()
-        },
-    }
-    packed = b"".join(section.packed for _, sections in arrays.values() for section in sections)
-    text = json.dumps(header, separators=(",", ":")).encode()
-    write_atomically(Path(path), lambda file: _write(file, text, packed))
+    check_path(path)
+    header, packed = _serialize(network, state)
+    write_atomically(path, lambda file: _write(file, header, packed))
 
 
 def load_network(path: str | Path) -> Network:
@@ -123,30 +107,22 @@ def load_network(path: str | Path) -> Network:
 def bytes_by_layer(path: str | Path) -> dict[str, int]:
     """Bytes that each layer's arrays take in the file, and under "/" what is left (header, checksum, directory)."""
     with open(path, "rb") as file, _errors_of(path):
-        header, packed = _read(file)
-        sizes = Counter({"/": Path(path).stat().st_size - len(packed)})
-        for name, note in header["arrays"].items():
-            sizes[_layer_of(name)] += sum(length for _, length in note["sections"])
+        return _sizes(file)
+
+
+def count_bytes(network: Network) -> dict[str, int]:
+    """What `bytes_by_layer` would say of the network's file; none is written."""
+    file = io.BytesIO()
+    _write(file, *_serialize(network, state=False))
+    return _sizes(file)
+
+
+def _sizes(file: BinaryIO) -> dict[str, int]:
+    header, packed = _read(file)
+    sizes = Counter({"/": file.seek(0, io.SEEK_END) - len(packed)})
+    for name, note in header["arrays"].items():
+        sizes[_layer_of(name)] += sum(length for _, length in note["sections"])
     return dict(sizes)
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Call write(binary file) on a temporary file beside `path`, then rename it; on any error `path` is untouched."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _layer_of(name: str) -> str:
@@ -162,6 +138,28 @@ def _errors_of(path: str | Path) -> Iterator[None]:
         raise ValueError(f"{path} {error}") from None
     except DAMAGE as error:
         raise ValueError(f"{path} is not a sparsenet network, or it is damaged: {error}") from None
+
+
+def _serialize(network: Network, state: bool) -> tuple[bytes, bytes]:
+    """(header, arrays) of the network's file."""
+    _check_types(network)
+    arrays = {name: _encode(buffer) for name, buffer in network.buffers().items()}
+    for name, parameter in network.parameters().items():
+        arrays[name] = _encode(parameter.value, parameter.mask)
+        if state:
+            arrays |= {f"{name}/state/{key}": _encode_state(key, a, parameter) for key, a in parameter.state.items()}
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "dtype": network.dtype.name,
+        "nodes": _describe(network),
+        "arrays": {
+            name: note | {"sections": [[section.size, len(section.packed)] for section in sections]}
+            for name, (note, sections) in arrays.items()
+        },
+    }
+    packed = b"".join(section.packed for _, sections in arrays.values() for section in sections)
+    return json.dumps(header, separators=(",", ":")).encode(), packed
 
 
 def _write(file: BinaryIO, header: bytes, packed: bytes) -> None:

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from ..files.atomic_write import check_folder
 from .break_even import DEFAULT_SHAPES, BreakEvenReport, LayerLatency, LayerShape, calibrate
-from .output import Narrator, check_folder, write_json
+from .output import NOTES, Narrator, write_json
 from .plots import plot_break_even
 from .report import describe_layer
 
@@ -22,7 +23,7 @@ def run_bench(
     Every file is written whole or not at all; the JSON comes last. `quick` takes two small layers and few sparsities.
     """
     narrator, folder = narrator or Narrator(), Path(folder)
-    check_folder(folder)
+    check_folder(folder, ("calibration.png", "calibration.json"), NOTES)
     settings = QUICK if quick else {"shapes": DEFAULT_SHAPES}
     waiting = [shape.name for shape in settings["shapes"]]
 

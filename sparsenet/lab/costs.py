@@ -1,17 +1,15 @@
 """What pruning saves: parameters, multiply-adds, bytes and time, counted and measured, layer by layer."""
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
 from ..checks import check_count, check_positive
 from ..engine.compile import compile
 from ..engine.plan import Plan
-from ..files.checkpoint import bytes_by_layer, save_network
+from ..files.checkpoint import count_bytes
 from ..machine.threads import available_threads
 from ..nn.counting import count_layers, count_total
 from ..nn.network import Network
@@ -170,7 +168,7 @@ def cost_report(
     tell(f"measuring batches of {batch} ...")
     together = _together(plans)
     whole, by_row = _measure(plans, together, batch, seconds)
-    bytes_dense, bytes_sparse = _file_bytes(dense), _file_bytes(network)
+    bytes_dense, bytes_sparse = count_bytes(dense), count_bytes(network)
 
     layers = {}
     for name, counts in count_layers(network, input_shape).items():
@@ -197,13 +195,6 @@ def unpruned(network: Network) -> Network:
         drawn = rng.standard_normal(weight.shape).astype(weight.dtype) / np.sqrt(weight[0].size)
         layer.set_weight(np.where(masks[name], weight, drawn))
     return dense
-
-
-def _file_bytes(network: Network) -> dict[str, int]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.sparsenet"
-        save_network(path, network)
-        return bytes_by_layer(path)
 
 
 def _together(plans: dict[str, Plan]) -> dict[str, tuple[str, ...]]:

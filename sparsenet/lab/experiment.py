@@ -7,6 +7,7 @@ import numpy as np
 
 from ..data.datasets import Dataset, load_dataset
 from ..engine.compile import compile
+from ..files.atomic_write import check_folder
 from ..files.checkpoint import save_network
 from ..nn.models import MODELS
 from ..nn.network import Network
@@ -19,11 +20,12 @@ from ..pruning.strategies import STRATEGIES
 from ..pruning.surgery import remove_pruned_structures
 from .costs import CostReport, cost_report
 from .environment import describe_environment
-from .output import Narrator, check_folder, write_json
+from .output import NOTES, Narrator, write_json
 from .plots import plot_accuracy
 from .report import describe_gain
 
 BATCH = 64
+FILES = ("dense.sparsenet", "pruned.sparsenet", "compacted.sparsenet", "accuracy.png", "summary.json")
 Seed = int | np.random.Generator
 
 
@@ -58,9 +60,10 @@ def run_experiment(experiment: Experiment, folder: str | Path, narrator: Narrato
     """
     narrator = narrator or Narrator()
     data = load_dataset(experiment.dataset, folder=experiment.data)
-    folder = Path(folder)
-    check_folder(folder)
-    dense = _train(experiment, data, narrator)
+    dense = MODELS[experiment.model](data.input_shape, data.classes, seed=experiment.seed)
+    folder, parameters = Path(folder), dense.parameters().values()
+    check_folder(folder, FILES, 3 * sum(parameter.value.nbytes for parameter in parameters) + NOTES)
+    _train(experiment, data, dense, narrator)
     save_network(folder / "dense.sparsenet", dense)
     pruned = dense.copy()
     history = _prune(experiment, data, pruned, narrator)
@@ -104,8 +107,7 @@ def _fit(
     )
 
 
-def _train(experiment: Experiment, data: Dataset, narrator: Narrator) -> Network:
-    network = MODELS[experiment.model](data.input_shape, data.classes, seed=experiment.seed)
+def _train(experiment: Experiment, data: Dataset, network: Network, narrator: Narrator) -> None:
     history = _fit(experiment, network, data, "training", experiment.epochs, experiment.seed, narrator)
     accuracy = evaluate(network, data.validation, threads=experiment.threads).accuracy
     seconds = sum(epoch.seconds for epoch in history)
@@ -113,7 +115,6 @@ def _train(experiment: Experiment, data: Dataset, narrator: Narrator) -> Network
         f"{experiment.dataset}, {experiment.model}: {experiment.epochs} epochs over {len(data.train.y):,} images in "
         f"{seconds:.1f} s, validation accuracy {100 * accuracy:.2f} %"
     )
-    return network
 
 
 def _prune(experiment: Experiment, data: Dataset, network: Network, narrator: Narrator) -> PruneHistory:

@@ -1,14 +1,15 @@
 """Where a run tells what it does, and how it writes what it found."""
 
 import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..files.checkpoint import write_atomically
+from ..files.atomic_write import write_atomically
 from ..nn.training import Epoch
 from ..pruning.cycle import Round
+
+NOTES = 1 << 20  # bytes, more than a plot and a JSON take
 
 
 @dataclass
@@ -33,16 +34,6 @@ class Narrator:
             )
 
         return tell
-
-
-def check_folder(folder: Path) -> None:
-    """Make the folder and write into it now, not after an hour of training."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(f"folder {str(folder)!r} cannot be written: {error.strerror}") from None
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..files.checkpoint import write_atomically
+from ..files.atomic_write import write_atomically
 from .break_even import BreakEvenReport, theoretical_speedup
 from .tables import count_threads
 
@@ -70,4 +70,4 @@ def _new_figure() -> "Figure":
 
 
 def _save(path: str | Path, figure: "Figure") -> None:
-    write_atomically(Path(path), lambda file: figure.savefig(file, format="png", dpi=120))
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120))

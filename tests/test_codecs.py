@@ -1,4 +1,4 @@
-"""Encodings: bytes worked by hand, round trips of every bit, a plain loop as oracle, and lies refused."""
+"""Codecs: bytes worked by hand, round trips of every bit, a plain loop as oracle, and lies refused."""
 
 import zlib
 
