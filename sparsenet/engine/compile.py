@@ -104,7 +104,7 @@ def _followers(network: Network, node: Node) -> Iterator[Node]:
 def _fold(network: Network, node: Node) -> tuple[FrozenWeights, list[str], bool]:
     """Weights with what follows folded in, the names of the folded layers, and whether the last of them is a ReLU."""
     layer = node.layer
-    frozen = FrozenWeights(layer.weight.value, layer.weight.mask, layer.bias.value)
+    frozen = FrozenWeights(layer.weight.effective(), layer.weight.mask, layer.bias.value)
     folded = []
     for follower in _followers(network, node):
         kind = type(follower.layer)

@@ -227,6 +227,4 @@ def convert_layer(layer: Layer, dtype: np.dtype) -> Layer:
         else:
             converted = copy.deepcopy(value, memo)
         setattr(new, name, converted)
-    if isinstance(new, Weighted) and isinstance(vars(new).get("layer"), Weighted):
-        new.bias = new.layer.bias  # a wrapper shares its bias with the layer it wraps
     return new
