@@ -7,6 +7,7 @@ import numpy as np
 
 from ..checks import check_count, check_float_array, check_fraction, check_pair
 from ..kernels import activation, im2col_conv, linear
+from ..kernels.channel_sums import channel_sums
 from .layer import Initializer, Layer, Parameter, Shape, he_normal
 
 
@@ -31,7 +32,7 @@ class Weighted(Layer):
 
 def _initial(init: Initializer, shape: Shape, seed: int | np.random.Generator) -> tuple[Parameter, Parameter]:
     """(weight, bias) of a new layer: drawn by `init`, and zero."""
-    value = init(shape, np.random.default_rng(seed))  # a Parameter copies it
+    value = init(shape, np.random.default_rng(seed))
     if check_float_array("init(shape, rng)", value).shape != shape:
         raise ValueError(f"init(shape, rng) must return an array of shape {shape}, not {value.shape}")
     return Parameter(value), Parameter(np.zeros(shape[0], value.dtype))
@@ -96,7 +97,7 @@ class Conv2d(Weighted):
 
     def set_gradients(self, dy):
         self.weight.grad = im2col_conv.conv2d_weight_gradient(self.saved, dy, self.kernel_size, *self.geometry)
-        self.bias.grad = dy.sum(axis=(0, 2, 3))
+        self.bias.grad = channel_sums(dy).astype(dy.dtype)
 
     def input_gradient(self, dy):
         return im2col_conv.conv2d_input_gradient(dy, self.weight.effective(), self.saved.shape[2:], *self.geometry)
@@ -142,7 +143,7 @@ class Linear(Weighted):
 
     def set_gradients(self, dy):
         self.weight.grad = linear.linear_weight_gradient(self.saved, dy)
-        self.bias.grad = dy.sum(axis=0)
+        self.bias.grad = channel_sums(dy).astype(dy.dtype)
 
     def input_gradient(self, dy):
         return linear.linear_input_gradient(dy, self.weight.effective())

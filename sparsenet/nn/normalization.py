@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ..checks import check_count, check_fraction, check_mask, check_positive
+from ..checks import check_count, check_float_array, check_fraction, check_mask, check_positive
+from ..kernels.channel_sums import channel_sums
 from .layer import Layer, Parameter, Shape
 from .layers import Conv2d, Linear, Weighted
 
@@ -39,28 +40,51 @@ class BatchNorm(Layer):
         self.running_mean = np.zeros(self.channels, np.float32)
         self.running_var = np.ones(self.channels, np.float32)
 
+    @property
+    def running_mean(self) -> np.ndarray:
+        """The running mean per channel, live; assigning an array copies it."""
+        return self._running_mean
+
+    @running_mean.setter
+    def running_mean(self, value: np.ndarray) -> None:
+        self._running_mean = self._checked("running_mean", value)
+
+    @property
+    def running_var(self) -> np.ndarray:
+        """The running variance per channel, live; assigning an array copies it."""
+        return self._running_var
+
+    @running_var.setter
+    def running_var(self, value: np.ndarray) -> None:
+        self._running_var = self._checked("running_var", value)
+
+    def _checked(self, name: str, value: np.ndarray) -> np.ndarray:
+        if check_float_array(name, value).shape != (self.channels,):
+            raise ValueError(f"{name} must hold a number for each of {self.channels} channels, not {value.shape}")
+        return value.copy()
+
     def forward(self, x, training=False):
         self.output_shape(x.shape[1:])
-        over = (0, *range(2, x.ndim))
         count = x.size // self.channels if training else 0
         if training:
             if count < 2:
                 raise ValueError("BatchNorm needs at least two values of each channel to train on")
-            mean, var = x.mean(axis=over), x.var(axis=over)
+            mean = (channel_sums(x) / count).astype(x.dtype)
+            centred = x - self._wide(mean, x.ndim)
+            var = (channel_sums(centred**2) / count).astype(x.dtype)
             for running, new in ((self.running_mean, mean), (self.running_var, var * count / (count - 1))):
                 running += x.dtype.type(self.momentum) * (new - running)
         else:
-            mean, var = self.running_mean, self.running_var
+            centred, var = x - self._wide(self.running_mean, x.ndim), self.running_var
         inverse = self._wide(1 / np.sqrt(var + x.dtype.type(self.eps)), x.ndim)
-        normalized = (x - self._wide(mean, x.ndim)) * inverse
+        normalized = centred * inverse
         self.saved = normalized, inverse, count
         return normalized * self._wide(self.gamma.value, x.ndim) + self._wide(self.beta.value, x.ndim)
 
     def set_gradients(self, dy):
-        over = (0, *range(2, dy.ndim))
         normalized, _, _ = self.saved
-        self.gamma.grad = (dy * normalized).sum(axis=over)
-        self.beta.grad = dy.sum(axis=over)
+        self.gamma.grad = channel_sums(dy * normalized).astype(dy.dtype)
+        self.beta.grad = channel_sums(dy).astype(dy.dtype)
 
     def input_gradient(self, dy):
         normalized, inverse, count = self.saved
@@ -217,8 +241,8 @@ class WeightNorm(Weighted):
     """Weight normalisation of a convolution or linear layer: w = g v / ||v||, trained in (g, v).
 
     It takes the layer over: `weight`, the weight that is scored, masked and counted, becomes the product w in both (see
-    `NormalizedWeight`), and the bias stays the layer's. A mask acts on v too: v and w are zero at the same places, and a
-    pruned weight stays zero under every update of (g, v).
+    `NormalizedWeight`), and the bias stays the layer's. A mask acts on v too: v and w are zero at the same places, and
+    a pruned weight stays zero under every update of (g, v).
     """
 
     def __init__(self, layer: Conv2d | Linear):

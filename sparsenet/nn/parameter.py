@@ -88,8 +88,8 @@ class Parameter:
         return self._value
 
     def scale(self, factors: np.ndarray) -> None:
-        """Multiply each element of the value by its factor."""
-        self.value = self.value * factors
+        """Multiply each element of the value by its factor, in place."""
+        np.multiply(self._value, factors, out=self._value, casting="same_kind")
 
     def set_mask(self, mask: np.ndarray) -> None:
         """Keep the weights where `mask` is True; value, gradient and optimiser state of the others become zero."""
