@@ -83,6 +83,21 @@ def check_float_array(name: str, value: Any, *, ndim: int | None = None) -> np.n
     return value
 
 
+def check_data(name: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return (x, y) when they are two arrays of the same, positive number of samples."""
+    try:
+        x, y = data
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a pair (x, y) of arrays, for instance dataset.train") from None
+    if not isinstance(x, np.ndarray) or not isinstance(y, np.ndarray):
+        raise TypeError(f"{name} must hold NumPy arrays, not {type(x).__name__} and {type(y).__name__}")
+    for letter, array in (("x", x), ("y", y)):
+        check_plain(f"{letter} of {name}", array)
+    if not x.ndim or not y.ndim or len(x) != len(y) or not len(x):
+        raise ValueError(f"{name} must have as many x as y, at least one, not shapes {x.shape} and {y.shape}")
+    return x, y
+
+
 def check_mask(name: str, mask: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Return `mask` as an array when it is bool (True = kept) and of the shape of what it masks."""
     mask = np.asarray(check_plain(name, mask))

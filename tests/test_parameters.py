@@ -1,4 +1,4 @@
-"""Parameters: one answer for what a mask removes, whoever writes; no shared memory; one place each; restored in place."""
+"""Parameters: one answer for what a mask removes; no shared memory; one place each; restored in place."""
 
 import numpy as np
 import pytest

@@ -47,6 +47,9 @@ class Layer:
         """Shape of y without the sample axis, for x of `shape` without it; a ValueError where x does not fit."""
         return shape
 
+    def check_batch(self, *shapes: Shape) -> None:
+        """Raise a ValueError where a batch of these shapes, the sample axis included, is too small to train on."""
+
     def config(self) -> dict:
         """The arguments that build this layer again (its arrays apart)."""
         return {}

@@ -1,5 +1,7 @@
 """Normalisation of activations (batch normalisation) and of weights (weight normalisation)."""
 
+import math
+
 import numpy as np
 
 from ..checks import check_count, check_float_array, check_fraction, check_mask, check_positive
@@ -67,8 +69,7 @@ class BatchNorm(Layer):
         self.output_shape(x.shape[1:])
         count = x.size // self.channels if training else 0
         if training:
-            if count < 2:
-                raise ValueError("BatchNorm needs at least two values of each channel to train on")
+            self.check_batch(x.shape)
             mean = (channel_sums(x) / count).astype(x.dtype)
             centred = x - self._wide(mean, x.ndim)
             var = (channel_sums(centred**2) / count).astype(x.dtype)
@@ -109,6 +110,10 @@ class BatchNorm(Layer):
         if not shape or shape[0] != self.channels:
             raise ValueError(f"BatchNorm takes {self.channels} channels, not shape {shape}")
         return shape
+
+    def check_batch(self, shape: Shape) -> None:
+        if math.prod(shape) < 2 * self.channels:
+            raise ValueError(f"BatchNorm needs at least two values of each channel to train on, not x of {shape}")
 
     def config(self):
         return {"channels": self.channels, "eps": self.eps, "momentum": self.momentum}
