@@ -15,6 +15,9 @@ class Layer:
 
     A layer says `forward`; and `input_gradient`, `set_gradients` or both: `backward` is the two in that order. What
     they need of the last forward is in `saved`, which is dropped from copies.
+
+    Layers do not copy what passes between them: `saved` may hold x itself, and y may be x (dropout outside training).
+    `Network` hands out arrays of the caller's own.
     """
 
     saved = None
