@@ -21,7 +21,7 @@ _HOMES = {
     "pruning.surgery": ("remove_pruned_structures",),
     "engine.compile": ("compile",),
     "engine.plan": ("Plan",),
-    "data.datasets": ("Dataset", "load_dataset"),
+    "data.datasets": ("Dataset", "Split", "load_dataset"),
     "lab.break_even": ("LayerShape", "calibrate"),
     "lab.costs": ("cost_report",),
     "machine.threads": ("threads",),

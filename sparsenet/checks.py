@@ -64,8 +64,16 @@ def check_pair(name: str, value: int | tuple[int, int], *, at_least: int) -> tup
     return check_count(name, pair[0], at_least=at_least), check_count(name, pair[1], at_least=at_least)
 
 
+def check_plain(name: str, value: Any) -> Any:
+    """Return `value` unless it is a masked array of NumPy: its mask would be ignored, and what it hides be used."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a plain array, not a NumPy masked array: fill it or leave samples out")
+    return value
+
+
 def check_float_array(name: str, value: Any, *, ndim: int | None = None) -> np.ndarray:
     """Return `value` when it is a float32 or float64 array (of `ndim` dimensions)."""
+    check_plain(name, value)
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array, not {type(value).__name__}")
     if value.dtype not in FLOATS:
@@ -73,6 +81,29 @@ def check_float_array(name: str, value: Any, *, ndim: int | None = None) -> np.n
     if ndim is not None and value.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} dimensions, not shape {value.shape}")
     return value
+
+
+def check_data(name: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return (x, y) when they are two arrays of the same, positive number of samples."""
+    try:
+        x, y = data
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a pair (x, y) of arrays, for instance dataset.train") from None
+    if not isinstance(x, np.ndarray) or not isinstance(y, np.ndarray):
+        raise TypeError(f"{name} must hold NumPy arrays, not {type(x).__name__} and {type(y).__name__}")
+    for letter, array in (("x", x), ("y", y)):
+        check_plain(f"{letter} of {name}", array)
+    if not x.ndim or not y.ndim or len(x) != len(y) or not len(x):
+        raise ValueError(f"{name} must have as many x as y, at least one, not shapes {x.shape} and {y.shape}")
+    return x, y
+
+
+def check_mask(name: str, mask: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return `mask` as an array when it is bool (True = kept) and of the shape of what it masks."""
+    mask = np.asarray(check_plain(name, mask))
+    if mask.dtype != bool or mask.shape != shape:
+        raise ValueError(f"{name} must be bool of shape {shape}, not {mask.dtype} of shape {mask.shape}")
+    return mask
 
 
 def check_known(name: str, values: Collection[str], known: Collection[str]) -> None:

@@ -154,3 +154,13 @@ def test_bad_input_is_named(rng):
         im2col_conv.conv2d(np.repeat(x, 4, axis=1), weight[:6], bias[:6], (1, 1), (0, 0), (1, 1), 4)
     with pytest.raises(TypeError, match="float32"):
         im2col_conv.conv2d(x.astype(np.float32), weight, bias, (1, 1), (0, 0))
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("shape", [(2, 5, 5), (1, 2, 5, 5, 1), (5,)])
+def test_inputs_that_are_not_four_dimensional_are_refused(path, shape):
+    weight = np.ones((3, 2, 3, 3))
+    with pytest.raises(ValueError, match="must be"):
+        PATHS[path].conv2d(np.ones(shape), weight, np.zeros(3), (1, 1), (0, 0))
+    with pytest.raises(ValueError, match="must be"):
+        PATHS[path].conv2d(np.ones((1, 2, 5, 5)), np.ones(shape), np.zeros(3), (1, 1), (0, 0))

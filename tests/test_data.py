@@ -248,3 +248,37 @@ def test_one_data_set_in_the_place_of_another_is_refused(tmp_path):
     (folder / "train-images-idx3-ubyte.gz").symlink_to(source / "t10k-images-idx3-ubyte.gz")
     with pytest.raises(ValueError, match="wrong file: it holds uint8"):
         sn.load_dataset("mnist", folder=tmp_path)
+
+
+def parts(x=(4, 3), y=(0, 1, 2, 1), dtype=np.float32):
+    return np.zeros(x, dtype), np.array(y)
+
+
+def test_a_data_set_of_ones_own():
+    data = sn.Dataset("mine", sn.Split(*parts()), parts((2, 3), (0, 2)), test=parts((1, 3), (1,)), classes=3)
+    assert isinstance(data.validation, sn.Split)
+    assert data.test.y.tolist() == [1]
+    assert data.input_shape == (3,)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        (np.zeros(3), TypeError, "validation must be a pair"),
+        (parts((3, 3)), ValueError, "validation must have as many x as y"),
+        (parts((0, 3), ()), ValueError, "at least one"),
+        (parts((4, 2)), ValueError, r"x of validation must be of shape \(3,\), as in train, not \(2,\)"),
+        (parts(dtype=np.uint8), TypeError, "x of validation must be float32 or float64, not uint8"),
+        (parts(y=(0, 1, 2, 3)), ValueError, r"y of validation must be in 0\.\.2 \(classes\), not 0\.\.3"),
+        (parts(y=(0, -1, 2, 1)), ValueError, r"not -1\.\.2"),
+        (parts(y=(0.0, 1, 2, 1)), ValueError, "integer labels"),
+        (parts(y=np.zeros((4, 1), int)), ValueError, "integer labels"),
+        ((np.ma.zeros((4, 3), np.float32), np.zeros(4, int)), TypeError, "x of validation must be a plain array"),
+        ((np.zeros((4, 3), np.float32), np.ma.zeros(4, int)), TypeError, "y of validation must be a plain array"),
+    ],
+)
+def test_a_wrong_data_set_is_refused(wrong, error, message):
+    with pytest.raises(error, match=message):
+        sn.Dataset("mine", parts(), wrong, parts(), classes=3)
+    with pytest.raises(ValueError, match="classes must be at least 1"):
+        sn.Dataset("mine", parts(), parts(), parts(), classes=0)

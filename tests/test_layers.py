@@ -139,6 +139,34 @@ def test_batch_norm_refuses_a_single_value():
         sn.BatchNorm(2).forward(np.ones((1, 2), np.float32), training=True)
 
 
+def test_batch_norm_of_two_values_with_momentum_one():
+    layer = sn.BatchNorm(1, momentum=1)
+    y = layer.forward(np.array([[1.0], [5.0]], np.float32), training=True)  # mean 3, variance 4, unbiased 8
+    np.testing.assert_allclose(y[:, 0], [-1, 1], rtol=1e-5)
+    assert (layer.running_mean.tolist(), layer.running_var.tolist()) == ([3.0], [8.0])
+    wide = sn.BatchNorm(1, momentum=1)
+    wide.forward(np.array([1, 5], np.float32).reshape(1, 1, 1, 2), training=True)
+    assert (wide.running_mean.tolist(), wide.running_var.tolist()) == ([3.0], [8.0])
+
+
+@pytest.mark.parametrize("shape", [(4, 2), (4, 4), (4, 2, 3, 3), (4, 6, 1, 1), (4,)])
+def test_batch_norm_refuses_other_channels(shape):
+    layer = sn.BatchNorm(3)
+    for training in (False, True):
+        with pytest.raises(ValueError, match="BatchNorm takes 3 channels"):
+            layer.forward(np.ones(shape, np.float32), training=training)
+    assert not layer.running_mean.any()
+
+
+def test_statistics_that_do_not_fit_are_refused():
+    layer = sn.BatchNorm(3)
+    for name in ("running_mean", "running_var"):
+        with pytest.raises(ValueError, match=f"{name} must hold a number for each of 3 channels"):
+            setattr(layer, name, np.ones(2, np.float32))
+        with pytest.raises(TypeError, match=f"{name} must be float32 or float64"):
+            setattr(layer, name, np.ones(3, int))
+
+
 def test_dropout(rng):
     layer = sn.Dropout(0.25, seed=3)
     x = np.ones((400, 100), np.float32)

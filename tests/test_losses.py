@@ -15,6 +15,12 @@ def test_log_softmax_is_scipys_and_stable(rng):
     assert losses.log_softmax(huge).tolist() == [[0.0, -1e4], [-np.float32(np.log(2)), -np.float32(np.log(2))]]
 
 
+@pytest.mark.parametrize("shape", [(7,), (2, 3, 4), (2, 1, 3, 2)])
+def test_log_softmax_is_over_the_last_of_any_axes(rng, shape):
+    logits = rng.standard_normal(shape)
+    np.testing.assert_allclose(losses.log_softmax(logits), scipy_log_softmax(logits, axis=-1), rtol=1e-12)
+
+
 def test_cross_entropy_by_hand():
     logits = np.log(np.array([[1.0, 3.0], [1.0, 1.0]]))
     value, gradient = losses.softmax_cross_entropy(logits, np.array([1, 0]))
@@ -82,3 +88,52 @@ def test_no_samples_is_an_error():
         losses.softmax_cross_entropy(np.zeros((0, 3)), np.zeros(0, int))
     with pytest.raises(ValueError, match="at least one value"):
         losses.mean_squared_error(np.zeros((0, 3)), np.zeros((0, 3)))
+
+
+@pytest.mark.parametrize(
+    ("output", "target", "expected"),
+    [
+        (np.full((3, 1), 0.6), np.full((3, 1), 0.1), 0),  # the mean of three 0.1 is not 0.1
+        (np.full((3, 1), 0.1), np.full((3, 1), 0.1), 1),
+        ([0.1] * 6 + [0.1 + 1e-9], np.full(7, 0.1), 0),
+        (np.full((3, 1), np.float32(0.6)), np.full((3, 1), np.float32(0.1)), 0),
+        ([[1, 0.1], [3, 0.1]], [[0, 0.1], [4, 0.1]], 1 - 2 / 8),  # one column is constant: no spread comes from it
+        ([[0, 0.5], [4, 0.1]], [[0, 0.1], [4, 0.1]], 1 - 0.16 / 8),
+        (np.array([0, 255, 0], np.uint8), np.array([1, 255, 0], np.uint8), 1 - 1 / 43180.6666666667),
+        ([1e200, 3e200], [0, 4e200], 1 - 2 / 8),
+        ([1e-200, 3e-200], [0, 4e-200], 1 - 2 / 8),
+        ([1e10 + 1, 1e10 + 3], [1e10, 1e10 + 4], 1 - 2 / 8),
+        ([np.inf, 1], [0, 1], -np.inf),
+        ([-np.inf, 1], [2, 2], -np.inf),
+    ],
+)
+def test_r_squared_by_hand(output, target, expected):
+    assert losses.r_squared(np.array(output), np.array(target)) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_r_squared_of_nan_outputs_is_nan_and_targets_must_be_finite():
+    assert np.isnan(losses.r_squared(np.array([np.nan, 1]), np.array([0.0, 1])))
+    for target in ([np.nan, 1], [np.inf, np.inf], [1j, 2j]):
+        with pytest.raises(ValueError, match="target must hold finite numbers"):
+            losses.r_squared(np.zeros(2), np.array(target))
+    with pytest.raises(ValueError, match="at least one value"):
+        losses.r_squared(np.zeros((0, 2)), np.zeros((0, 2)))
+
+
+def test_losses_of_many_values_keep_their_digits():
+    value, _ = losses.mean_squared_error(np.full((1 << 20, 2), 1e20, np.float32), np.zeros((1 << 20, 2)))
+    assert value == pytest.approx(float(np.float32(1e20)) ** 2, rel=1e-7)
+    logits = np.zeros((1 << 20, 2), np.float32)[:, ::-1]
+    assert losses.softmax_cross_entropy(logits, np.zeros(1 << 20, int))[0] == pytest.approx(np.log(2), rel=1e-7)
+
+
+def test_masked_arrays_are_refused():
+    for function, target in (
+        (losses.softmax_cross_entropy, np.zeros(2, int)),
+        (losses.accuracy, np.zeros(2, int)),
+        (losses.mean_squared_error, np.zeros((2, 3))),
+        (losses.r_squared, np.zeros((2, 3))),
+    ):
+        for pair in ((np.ma.zeros((2, 3)), target), (np.zeros((2, 3)), np.ma.array(target))):
+            with pytest.raises(TypeError, match="must be a plain array, not a NumPy masked array"):
+                function(*pair)

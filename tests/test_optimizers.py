@@ -102,6 +102,8 @@ def test_schedules_by_hand():
     np.testing.assert_allclose([drop(t) for t in (0, 0.49, 0.5, 0.8)], [1, 1, 0.1, 0.01])
     rise = warmup(0.2, linear_decay)
     np.testing.assert_allclose([rise(t) for t in (0, 0.1, 0.2, 0.6, 1)], [0, 0.5, 1, 0.5, 0])
+    at_once = warmup(0, linear_decay)
+    assert [at_once(t) for t in (0, 0.25, 1)] == [1, 0.75, 0]
 
 
 @pytest.mark.parametrize(

@@ -126,3 +126,131 @@ def test_nan_is_refused_in_the_data_and_found_in_the_parameters(digits):
 
     with pytest.raises(FloatingPointError, match="training diverged"):
         sn.fit(sn.models.lenet_300_100(), (x, y), epochs=1, optimizer=Spoiler(), batch_size=len(x))
+
+
+def state_of(network):
+    arrays = [p.value for p in network.parameters().values()] + list(network.buffers().values())
+    return b"".join(a.tobytes() for a in arrays), [sorted(p.state) for p in network.parameters().values()]
+
+
+def with_norm(classes=3):
+    return sn.chain(
+        {"fc1": sn.Linear(4, 5), "norm": sn.BatchNorm(5), "drop": sn.Dropout(), "fc2": sn.Linear(5, classes)}
+    )
+
+
+X, Y = np.random.default_rng(0).random((9, 4), np.float32), np.arange(9) % 3
+T = X[:, :3] * 2
+SQUARED = {"loss": sn.mean_squared_error, "metric": r_squared}
+
+
+def changed(array, value):
+    array = array.copy()
+    array[-1] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "error", "message"),
+    [
+        ((X, changed(Y, 3)), {}, ValueError, r"labels must be in 0\.\.2, not 0\.\.3"),
+        ((X, changed(Y, -1)), {}, ValueError, r"labels must be in 0\.\.2, not -1\.\.2"),
+        ((X, Y * 1.0), {}, ValueError, "labels must be 9 integers, not float64"),
+        ((X, Y[:, None]), {}, ValueError, "labels must be 9 integers"),
+        ((X, changed(T, np.nan)), SQUARED, ValueError, "data holds NaN or infinity"),
+        ((X, changed(T, np.inf)), SQUARED, ValueError, "data holds NaN or infinity"),
+        ((changed(X, -np.inf), Y), {}, ValueError, "data holds NaN or infinity"),
+        ((X, T[:, :2]), SQUARED, ValueError, "target must have the output's shape"),
+        ((X, T), {"loss": sn.mean_squared_error}, ValueError, "metric=r_squared"),
+        ((X, Y), {"metric": r_squared}, ValueError, "target must have the output's shape"),
+        ((X, Y), {"metric": lambda output: 0}, TypeError, "positional argument"),
+        ((X, Y), {"loss": lambda output, y: (0.0, output[:, :1])}, ValueError, "dy must have the output's shape"),
+        ((X, Y), {"loss": lambda output, y: (0.0, output.astype(float))}, TypeError, "dy must be float32"),
+        (
+            (X, Y),
+            {"batch_size": 4},
+            ValueError,
+            "layer 'norm': BatchNorm needs at least two .* the last batch has 1 of 9",
+        ),
+        ((X[:1], Y[:1]), {}, ValueError, "the last batch has 1 of 1"),
+        ((X, Y), {"batch_size": 1}, ValueError, "the last batch has 1 of 9"),
+        ((X.astype(float), Y), {}, TypeError, "x is float64 and the network float32"),
+        ((X[:, :3], Y), {}, ValueError, "Linear takes 4 features"),
+        ((np.ma.array(X), Y), {}, TypeError, "x of data must be a plain array"),
+        ((X, np.ma.array(Y)), {}, TypeError, "y of data must be a plain array"),
+        ((X, Y), {"validation": (X, changed(Y, 7))}, ValueError, "labels must be in"),
+        ((X, Y), {"validation": (changed(X, np.nan), Y)}, ValueError, "validation holds NaN or infinity"),
+        ((X, Y), {"validation": (X[:, :2], Y)}, ValueError, "Linear takes 4 features"),
+        ((X, Y), {"validation": X}, TypeError, "validation must be a pair"),
+        ((X, T), SQUARED | {"validation": (X, T[:, :1])}, ValueError, "target must have the output's shape"),
+        ((X, Y), {"optimizer": sn.SGD}, TypeError, "optimizer must be an SGD, an Adam or alike"),
+        ((X, Y), {"optimizer": 0.1}, TypeError, "optimizer must be"),
+        ((X, Y), {"lr_schedule": lambda t: float("nan")}, ValueError, "must be a finite number"),
+        ((X, Y), {"on_epoch": 3}, TypeError, "on_epoch must be a function"),
+        ((X, Y), {"threads": 0}, ValueError, "threads"),
+        ((X, Y), {"seed": -1}, ValueError, "non-negative"),
+    ],
+)
+def test_what_can_be_known_is_checked_before_the_first_step(data, options, error, message):
+    network = with_norm()
+    rng_before = network["drop"].rng.bit_generator.state
+    before = state_of(network)
+    with pytest.raises(error, match=message):
+        sn.fit(network, data, **({"epochs": 2} | options))
+    assert state_of(network) == before
+    assert network["drop"].rng.bit_generator.state == rng_before
+
+
+def test_an_error_in_the_validation_data_says_so():
+    with pytest.raises(ValueError, match="labels") as caught:
+        sn.fit(with_norm(), (X, Y), epochs=1, validation=(X, Y + 1))
+    assert caught.value.__notes__ == ["found in validation before the first step of training"]
+
+
+def test_the_checks_take_what_can_be_trained():
+    for options in (
+        {"batch_size": 2},
+        {"batch_size": 8},
+    ):  # a last batch of one, without normalisation
+        network = sn.chain({"fc": sn.Linear(4, 3)})
+        assert len(sn.fit(network, (X, Y), epochs=1, **options)) == 1
+    images = np.random.default_rng(1).random((3, 2, 2, 2), np.float32)
+    network = sn.chain({"norm": sn.BatchNorm(2), "flat": sn.Flatten(), "fc": sn.Linear(8, 3)})
+    sn.fit(network, (images, Y[:3]), epochs=1, batch_size=2)  # four values of each channel in one image
+    sn.fit(with_norm(), (X, Y), epochs=1, batch_size=9, validation=(X[:1], Y[:1]))
+    sn.fit(with_norm(), (X, T), epochs=1, validation=(X, T), **SQUARED)
+
+
+def test_a_metric_meets_every_label_in_the_check():
+    """One that needs all classes, as an area under the curve does, must not fail for the few samples of a trial."""
+
+    def needs_all_classes(output, y):
+        assert output.shape == (len(y), 3)
+        if len(np.unique(y)) < 3:
+            raise ValueError("only one class")
+        return 0.5
+
+    order = np.argsort(np.arange(60) % 3, kind="stable")
+    x, y = np.tile(X, (7, 1))[:60], (np.arange(60) % 3)[order]
+    sn.fit(with_norm(), (x, y), epochs=1, metric=needs_all_classes)
+
+
+def test_a_network_that_cannot_be_trained_is_refused():
+    with pytest.raises(ValueError, match="no parameters to train"):
+        sn.fit(sn.chain({"relu": sn.ReLU()}), (X, Y), epochs=1)
+    network = with_norm()
+    network["fc2"].bias.value[1] = np.inf
+    with pytest.raises(ValueError, match=r"'fc2\.bias' holds NaN or infinity"):
+        sn.fit(network, (X, Y), epochs=1)
+
+
+def test_masked_arrays_are_refused_where_data_goes_in():
+    network = with_norm()
+    for use in (
+        lambda: network(np.ma.array(X)),
+        lambda: sn.predict(network, np.ma.array(X)),
+        lambda: sn.evaluate(network, (np.ma.array(X), Y)),
+        lambda: sn.score(network, sn.scores.taylor, (X, np.ma.array(Y))),
+    ):
+        with pytest.raises(TypeError, match="not a NumPy masked array"):
+            use()

@@ -8,13 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..checks import check_count, check_data, check_float_array
 from . import mnist
 
 DATASETS = ("digits", *mnist.SOURCES)
+PARTS = ("train", "validation", "test")
 
 
 class Split(NamedTuple):
-    """Images x (N, C, H, W), float32 in [0, 1], and labels y (N,), int64."""
+    """Samples x (N, C, H, W) or (N, features), here float32 in [0, 1], and their labels y (N,), integers."""
 
     x: np.ndarray
     y: np.ndarray
@@ -22,7 +24,10 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A named data set in three parts: train on the first, choose on the second, report the third."""
+    """A named data set in three parts: train on the first, choose on the second, report the third.
+
+    Each part is a `Split`, or a pair (x, y) that becomes one. The arrays are kept, not copied.
+    """
 
     name: str
     train: Split
@@ -30,9 +35,25 @@ class Dataset:
     test: Split
     classes: int
 
+    def __post_init__(self):
+        check_count("classes", self.classes)
+        for part in PARTS:
+            split = Split(*check_data(part, getattr(self, part)))
+            object.__setattr__(self, part, split)
+            check_float_array(f"x of {part}", split.x)
+            if split.x.shape[1:] != self.input_shape:
+                raise ValueError(
+                    f"x of {part} must be of shape {self.input_shape}, as in train, not {split.x.shape[1:]}"
+                )
+            if split.y.ndim != 1 or split.y.dtype.kind not in "iu":
+                raise ValueError(f"y of {part} must be integer labels (N,), not {split.y.dtype} of {split.y.shape}")
+            if split.y.min() < 0 or split.y.max() >= self.classes:
+                low, high = split.y.min(), split.y.max()
+                raise ValueError(f"y of {part} must be in 0..{self.classes - 1} (classes), not {low}..{high}")
+
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of an image."""
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of a sample: (channels, height, width) of an image."""
         return self.train.x.shape[1:]
 
 

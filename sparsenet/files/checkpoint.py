@@ -280,9 +280,6 @@ def _build(header: dict, arrays: dict[str, Stored]) -> Network:
             parameter.state[key.removeprefix(prefix)] = _decode_state(key, arrays.pop(key), parameter)
     for name, buffer in network.buffers().items():
         buffer[...], _ = _decode(arrays.pop(name), buffer.shape, dtype)
-    for layer in network.weighted().values():
-        if isinstance(layer, normalization.WeightNorm):
-            layer.layer.weight.mask = layer.direction.mask
     if arrays:
         raise ValueError(f"it holds unknown arrays: {', '.join(sorted(arrays))}")
     return network

@@ -118,32 +118,51 @@ def _max_backward_2x2(start, stop, dy, x, y, dx):
 
 @kernel
 def average_forward(start, stop, x, window_h, window_w, stride_h, stride_w, pad_h, pad_w, y):
-    """Average pooling of the planes start <= plane < stop."""
+    """Average pooling of the planes start <= plane < stop.
+
+    The rows of a window are added first, all columns at once (vector code), then the columns of each window. Both sums
+    are float64: one running float32 sum is wrong by 0.2 % on a map of 448 x 448.
+    """
     _, height, width = x.shape
     _, out_h, out_w = y.shape
+    column_sums = np.empty(width, np.float64)
     for plane in range(start, stop):
         for r in range(out_h):
+            top = r * stride_h - pad_h
+            column_sums[:] = 0
+            for h in range(max(top, 0), min(top + window_h, height)):
+                row = x[plane, h]
+                for w in range(width):
+                    column_sums[w] += row[w]
             for q in range(out_w):
-                top, left = r * stride_h - pad_h, q * stride_w - pad_w
-                total = x.dtype.type(0)
-                for h in range(max(top, 0), min(top + window_h, height)):
-                    for w in range(max(left, 0), min(left + window_w, width)):
-                        total += x[plane, h, w]
-                y[plane, r, q] = total / x.dtype.type(window_h * window_w)
+                left = q * stride_w - pad_w
+                total = 0.0
+                for w in range(max(left, 0), min(left + window_w, width)):
+                    total += column_sums[w]
+                y[plane, r, q] = total / (window_h * window_w)
 
 
 @kernel
 def _average_backward(start, stop, dy, window_h, window_w, stride_h, stride_w, pad_h, pad_w, dx):
+    """The same the other way round: row r of dy spread over the columns, then row h of dx from all r over it."""
     _, height, width = dx.shape
     _, out_h, out_w = dy.shape
+    spread, total = np.empty((out_h, width), np.float64), np.empty(width, np.float64)
     for plane in range(start, stop):
+        spread[:] = 0
         for r in range(out_h):
             for q in range(out_w):
-                top, left = r * stride_h - pad_h, q * stride_w - pad_w
-                part = dy[plane, r, q] / dy.dtype.type(window_h * window_w)
-                for h in range(max(top, 0), min(top + window_h, height)):
-                    for w in range(max(left, 0), min(left + window_w, width)):
-                        dx[plane, h, w] += part
+                left, part = q * stride_w - pad_w, dy[plane, r, q] / (window_h * window_w)
+                for w in range(max(left, 0), min(left + window_w, width)):
+                    spread[r, w] += part
+        for h in range(height):
+            total[:] = 0
+            for r in range(max((h + pad_h - window_h) // stride_h + 1, 0), min((h + pad_h) // stride_h + 1, out_h)):
+                row = spread[r]
+                for w in range(width):
+                    total[w] += row[w]
+            for w in range(width):
+                dx[plane, h, w] = total[w]
 
 
 def _planes(x: np.ndarray) -> np.ndarray:
@@ -189,7 +208,10 @@ def max_pool2d_gradient(
 def average_pool2d(
     x: np.ndarray, window: tuple, stride: tuple, padding: tuple, y: np.ndarray | None = None
 ) -> np.ndarray:
-    """y[n,c,r,q] = sum over i, j of x[n, c, r s + i - p, q s + j - p] / (window height * window width)."""
+    """y[n,c,r,q] = sum over i, j of x[n, c, r s + i - p, q s + j - p] / (window height * window width).
+
+    The sum is taken in float64, whatever x is.
+    """
     if y is None:
         y = np.empty((*x.shape[:2], *output_size(x.shape[2:], window, stride, padding)), x.dtype)
     _share_planes(average_forward, x, *window, *stride, *padding, y)
@@ -201,6 +223,6 @@ def average_pool2d_gradient(
 ) -> np.ndarray:
     """dx[n,c,h,w] += dy[n,c,r,q] / (window height * window width) for every window over (h, w) of x."""
     dy = check_output_gradient(dy, (*shape[:2], *output_size(shape[2:], window, stride, padding)), dtype)
-    dx = np.zeros(shape, dtype)
+    dx = np.empty(shape, dtype)
     _share_planes(_average_backward, dy, *window, *stride, *padding, dx)
     return dx

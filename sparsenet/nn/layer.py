@@ -1,76 +1,13 @@
-"""What every layer is: a forward, a backward beside it, and parameters that carry their mask."""
+"""What every layer is: a forward, a backward beside it, and its parameters; and how weights start."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 
+from .parameter import Parameter
+
 Shape = tuple[int, ...]
 Initializer = Callable[[Shape, np.random.Generator], np.ndarray]
-
-
-@dataclass(eq=False)
-class Parameter:
-    """A trained array with all that belongs to it: `sparsenet` keeps this state nowhere else.
-
-    Attributes
-    ----------
-    value, grad : array
-        The parameter and the gradient of the loss; each backward sets `grad`, it never adds to it.
-    mask : bool array, optional
-        True = kept. `value` is 0 where the mask is False.
-    state : dict of arrays
-        What the optimiser remembers (velocity, moments, steps).
-    """
-
-    value: np.ndarray
-    grad: np.ndarray = None
-    mask: np.ndarray | None = None
-    state: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def __post_init__(self):
-        if self.grad is None:
-            self.grad = np.zeros_like(self.value)
-
-    def set_mask(self, mask: np.ndarray) -> None:
-        """Keep the weights where `mask` is True; value, gradient and optimiser state of the others become zero."""
-        mask = np.asarray(mask)
-        if mask.dtype != bool or mask.shape != self.value.shape:
-            raise ValueError(f"a mask must be bool of shape {self.value.shape}, not {mask.dtype} of {mask.shape}")
-        self.mask = mask.copy()
-        self.clear_pruned()
-
-    def clear_pruned(self) -> None:
-        """Zero value, gradient and optimiser state wherever the mask is False, whatever was there."""
-        if self.mask is not None:
-            for array in self._masked_arrays():
-                array[~self.mask] = 0
-
-    def enforce_mask(self) -> None:
-        """The same after a step on finite arrays, by a product."""
-        if self.mask is not None:
-            for array in self._masked_arrays():
-                np.multiply(array, self.mask, out=array)  # nine times as fast as an assignment
-
-    def _masked_arrays(self) -> list[np.ndarray]:
-        return [self.value, self.grad, *(a for a in self.state.values() if a.shape == self.value.shape)]
-
-    def select(self, keep: np.ndarray, axis: int) -> "Parameter":
-        """The parameter with only the indices `keep` along `axis`: value, gradient, mask and optimiser state."""
-
-        def cut(array):
-            return np.ascontiguousarray(np.take(array, keep, axis)) if array.shape == self.value.shape else array.copy()
-
-        mask = None if self.mask is None else cut(self.mask)
-        return Parameter(
-            cut(self.value), cut(self.grad), mask, {name: cut(array) for name, array in self.state.items()}
-        )
-
-    def astype(self, dtype: np.dtype) -> "Parameter":
-        """The parameter in another floating type."""
-        state = {name: array.astype(dtype) if array.ndim else array.copy() for name, array in self.state.items()}
-        mask = None if self.mask is None else self.mask.copy()
-        return Parameter(self.value.astype(dtype), self.grad.astype(dtype), mask, state)
 
 
 class Layer:
@@ -78,6 +15,9 @@ class Layer:
 
     A layer says `forward`; and `input_gradient`, `set_gradients` or both: `backward` is the two in that order. What
     they need of the last forward is in `saved`, which is dropped from copies.
+
+    Layers do not copy what passes between them: `saved` may hold x itself, and y may be x (dropout outside training).
+    `Network` hands out arrays of the caller's own.
     """
 
     saved = None
@@ -109,6 +49,9 @@ class Layer:
     def output_shape(self, shape: Shape) -> Shape:
         """Shape of y without the sample axis, for x of `shape` without it; a ValueError where x does not fit."""
         return shape
+
+    def check_batch(self, *shapes: Shape) -> None:
+        """Raise a ValueError where a batch of these shapes, the sample axis included, is too small to train on."""
 
     def config(self) -> dict:
         """The arguments that build this layer again (its arrays apart)."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..checks import check_count, check_float_array, check_fraction, check_pair
 from ..kernels import activation, im2col_conv, linear
+from ..kernels.channel_sums import channel_sums
 from .layer import Initializer, Layer, Parameter, Shape, he_normal
 
 
@@ -18,12 +19,11 @@ class Weighted(Layer):
 
     def set_weight(self, value: np.ndarray) -> None:
         """Make the weight equal to `value`, where the mask keeps it."""
-        self.weight.value = value.astype(self.weight.value.dtype)
-        self.weight.clear_pruned()
+        self.weight.value = value
 
     def scale_weight(self, factors: np.ndarray) -> None:
         """Multiply each weight by its factor."""
-        self.weight.value = self.weight.value * factors.astype(self.weight.value.dtype)
+        self.weight.scale(factors)
 
     def set_mask(self, mask: np.ndarray) -> None:
         """Keep the weights where `mask` is True, delete the others."""
@@ -93,14 +93,14 @@ class Conv2d(Weighted):
 
     def forward(self, x, training=False):
         self.saved = x
-        return im2col_conv.conv2d(x, self.weight.value, self.bias.value, *self.geometry)
+        return im2col_conv.conv2d(x, self.weight.effective(), self.bias.value, *self.geometry)
 
     def set_gradients(self, dy):
         self.weight.grad = im2col_conv.conv2d_weight_gradient(self.saved, dy, self.kernel_size, *self.geometry)
-        self.bias.grad = dy.sum(axis=(0, 2, 3))
+        self.bias.grad = channel_sums(dy).astype(dy.dtype)
 
     def input_gradient(self, dy):
-        return im2col_conv.conv2d_input_gradient(dy, self.weight.value, self.saved.shape[2:], *self.geometry)
+        return im2col_conv.conv2d_input_gradient(dy, self.weight.effective(), self.saved.shape[2:], *self.geometry)
 
     def parameters(self):
         return {"weight": self.weight, "bias": self.bias}
@@ -139,14 +139,14 @@ class Linear(Weighted):
 
     def forward(self, x, training=False):
         self.saved = x
-        return linear.linear(x, self.weight.value, self.bias.value)
+        return linear.linear(x, self.weight.effective(), self.bias.value)
 
     def set_gradients(self, dy):
         self.weight.grad = linear.linear_weight_gradient(self.saved, dy)
-        self.bias.grad = dy.sum(axis=0)
+        self.bias.grad = channel_sums(dy).astype(dy.dtype)
 
     def input_gradient(self, dy):
-        return linear.linear_input_gradient(dy, self.weight.value)
+        return linear.linear_input_gradient(dy, self.weight.effective())
 
     def parameters(self):
         return {"weight": self.weight, "bias": self.bias}

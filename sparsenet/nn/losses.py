@@ -1,8 +1,9 @@
 """Losses: (output, target) -> (value, gradient with respect to the output), both averaged over the samples."""
 
 import numpy as np
+from scipy.linalg import norm
 
-from ..checks import check_float_array
+from ..checks import check_float_array, check_plain
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -24,7 +25,7 @@ def softmax_cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple[float
     L = -1/N sum_n log softmax(z[n])[labels[n]],   dL/dz[n,k] = (softmax(z[n])[k] - [k = labels[n]]) / N
     """
     check_float_array("logits", logits, ndim=2)
-    labels = np.asarray(labels)
+    labels = np.asarray(check_plain("labels", labels))
     if labels.shape != logits.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"labels must be {len(logits)} integers, not {labels.dtype} of shape {labels.shape}")
     if not len(labels):
@@ -35,7 +36,7 @@ def softmax_cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple[float
     rows = np.arange(len(labels))
     gradient = np.exp(logs)
     gradient[rows, labels] -= 1
-    return float(-logs[rows, labels].mean()), gradient / logits.dtype.type(len(labels))
+    return float(-logs[rows, labels].mean(dtype=np.float64)), gradient / logits.dtype.type(len(labels))
 
 
 def mean_squared_error(output: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray]:
@@ -46,18 +47,18 @@ def mean_squared_error(output: np.ndarray, target: np.ndarray) -> tuple[float, n
     L = mean over all n, k of (y[n,k] - t[n,k])^2,   dL/dy[n,k] = 2 (y[n,k] - t[n,k]) / (N K)
     """
     check_float_array("output", output)
-    target = np.asarray(target, output.dtype)
+    target = np.asarray(check_plain("target", target), output.dtype)
     if target.shape != output.shape:
         raise ValueError(f"target must have the output's shape {output.shape}, not {target.shape}")
     if not output.size:
         raise ValueError("output must hold at least one value")
     difference = output - target
-    return float(np.mean(difference**2)), difference * output.dtype.type(2 / difference.size)
+    return float(np.mean(np.square(difference, dtype=np.float64))), difference * output.dtype.type(2 / difference.size)
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
     """Fraction of the samples whose largest logit is at the label; a sample with a NaN among its logits is wrong."""
-    labels = np.asarray(labels)
+    logits, labels = check_plain("logits", logits), np.asarray(check_plain("labels", labels))
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
             f"accuracy takes logits (N, K) and N integer labels, not {logits.shape} and {labels.dtype} {labels.shape} "
@@ -69,12 +70,22 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
 def r_squared(output: np.ndarray, target: np.ndarray) -> float:
     """Coefficient of determination, the accuracy of a regression: at best 1; 0 for a constant target that is missed.
 
+    In float64. Infinite outputs give -inf, NaN gives NaN; the target must be finite.
+
     Notes
     -----
-    R^2 = 1 - sum (y - t)^2 / sum (t - mean t)^2
+    R^2 = 1 - sum (y - t)^2 / sum (t - mean t)^2, both sums over samples and columns, the mean per column
     """
-    target = np.asarray(target)
-    if target.shape != output.shape:
-        raise ValueError(f"target must have the output's shape {output.shape}, not {target.shape}")
-    missed, spread = np.sum((output - target) ** 2), np.sum((target - target.mean(axis=0)) ** 2)
-    return float(1 - missed / spread) if spread else float(missed == 0)
+    output, target = np.asarray(check_plain("output", output)), np.asarray(check_plain("target", target))
+    if target.shape != output.shape or not target.size:
+        raise ValueError(f"target must have the output's shape {output.shape}, at least one value, not {target.shape}")
+    if target.dtype.kind not in "fiub" or not np.isfinite(target).all():
+        raise ValueError(f"target must hold finite numbers, not {target.dtype} with NaN or infinity")
+    if not np.isfinite(output).all():
+        return float("nan" if np.isnan(output).any() else "-inf")
+    output, target = output.astype(np.float64), target.astype(np.float64)
+    with np.errstate(over="ignore"):
+        centred = target - target[0]  # a constant column is exactly 0, which it is not after subtracting a rounded mean
+        centred -= centred.mean(axis=0)
+        missed, spread = norm((output - target).ravel()), norm(centred.ravel())  # BLAS: no overflow in the squares
+        return float(1 - (missed / spread) ** 2) if spread else float(missed == 0)

@@ -1,12 +1,21 @@
 """The container: named layers in a row, each reading the outputs of earlier ones."""
 
 import copy
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..checks import FLOATS, check_count, check_float_array, check_fraction, check_known, check_output_gradient
+from ..checks import (
+    FLOATS,
+    check_count,
+    check_float_array,
+    check_fraction,
+    check_known,
+    check_mask,
+    check_output_gradient,
+)
 from ..machine.threads import threads as use_threads
 from .layer import Layer, Parameter, Shape
 from .layers import Weighted
@@ -56,6 +65,7 @@ class Network:
             raise ValueError("a layer object may stand in one place only: it remembers its last input")
         self.nodes = list(nodes)
         self._output = None
+        self.parameters()  # refuses one that is shared
 
     def __getitem__(self, name: str) -> Layer:
         return self.layers()[name]
@@ -96,17 +106,20 @@ class Network:
     @property
     def dtype(self) -> np.dtype:
         """Floating type of the parameters (float32 unless converted)."""
-        return next((parameter.value.dtype for parameter in self.parameters().values()), np.dtype(np.float32))
+        return next((parameter.dtype for parameter in self.parameters().values()), np.dtype(np.float32))
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
-        """Output of the last layer for a batch x."""
+        """Output of the last layer for a batch x: an array of the caller's own.
+
+        Layers remember x itself for `backward`, without a copy: it must not be changed in between.
+        """
         outputs = {INPUT: self.check_input(x)}
         with use_threads():  # as many as the caller set, and one for BLAS
             for node in self.nodes:
                 outputs[node.name] = node.layer.forward(*(outputs[n] for n in node.inputs), training=training)
         output = outputs[self.nodes[-1].name]
         self._output = output.shape, output.dtype
-        return output
+        return output.copy()  # it may be x, or what a layer has saved
 
     __call__ = forward
 
@@ -114,7 +127,9 @@ class Network:
         """Set every parameter's gradient from dy = dL/d(output); return dL/dx unless `to_input` is False."""
         if self._output is None:
             raise RuntimeError("backward needs a forward before it")
-        gradients = {self.nodes[-1].name: check_output_gradient(dy, *self._output)}
+        self.parameters()  # refuses one that has come to be shared since
+        upstream = check_output_gradient(dy, *self._output)
+        gradients = {self.nodes[-1].name: upstream}
         with use_threads():
             for node in reversed(self.nodes):
                 dy = gradients.pop(node.name)
@@ -124,7 +139,8 @@ class Network:
                 dx = node.layer.input_gradient(dy)
                 for source, part in zip(node.inputs, dx if isinstance(dx, tuple) else (dx,), strict=True):
                     gradients[source] = gradients[source] + part if source in gradients else part
-        return gradients.get(INPUT)
+        dx = gradients.get(INPUT)
+        return dx.copy() if dx is not None and np.may_share_memory(dx, upstream) else dx
 
     def forget(self) -> None:
         """Drop what the layers saved of the last forward: it can be many times the size of the parameters."""
@@ -133,7 +149,17 @@ class Network:
             forget(layer)
 
     def parameters(self) -> dict[str, Parameter]:
-        """Every trained parameter as `layer.parameter`."""
+        """Every trained parameter as `layer.parameter`, live; an error where two places hold one and the same."""
+        parameters = self._parameters()
+        shared = _shared(parameters)
+        if shared:
+            raise ValueError(
+                f"{' and '.join(map(repr, shared))} share a Parameter: it may stand in one place only, "
+                "for each backward sets its gradient anew"
+            )
+        return parameters
+
+    def _parameters(self) -> dict[str, Parameter]:
         return {
             f"{node.name}.{name}": parameter
             for node in self.nodes
@@ -141,7 +167,7 @@ class Network:
         }
 
     def buffers(self) -> dict[str, np.ndarray]:
-        """Every saved array that is not trained, as `layer.buffer`."""
+        """Every saved array that is not trained, as `layer.buffer`; live, like the parameters."""
         return {f"{node.name}.{name}": array for node in self.nodes for name, array in node.layer.buffers().items()}
 
     def weighted(self) -> dict[str, Weighted]:
@@ -153,9 +179,9 @@ class Network:
         return {name: layer.weight for name, layer in self.weighted().items()}
 
     def masks(self) -> dict[str, np.ndarray]:
-        """Mask of each prunable weight (True = kept), by the layer's name; all True where none was set."""
+        """A copy of each prunable weight's mask (True = kept), by the layer's name; all True where none was set."""
         weights = self.weights()
-        return {n: np.ones(w.value.shape, bool) if w.mask is None else w.mask.copy() for n, w in weights.items()}
+        return {n: np.ones(w.shape, bool) if w.mask is None else w.mask.copy() for n, w in weights.items()}
 
     def apply_masks(self, masks: Mapping[str, np.ndarray], *, factor: float = 0.0) -> None:
         """Delete the weights where a mask is False, or reduce them.
@@ -171,10 +197,7 @@ class Network:
         check_fraction("factor", factor)
         layers = self.weighted()
         check_known("masks", masks, layers)
-        for name, mask in masks.items():
-            shape = layers[name].weight.value.shape
-            if np.shape(mask) != shape or np.asarray(mask).dtype != bool:
-                raise ValueError(f"the mask of {name!r} must be bool of shape {shape}, not {np.shape(mask)}")
+        masks = {n: check_mask(f"the mask of {n!r}", mask, layers[n].weight.shape) for n, mask in masks.items()}
         for name, mask in masks.items():
             if factor:
                 layers[name].scale_weight(np.where(mask, 1.0, factor))
@@ -192,16 +215,37 @@ class Network:
         return self.astype(self.dtype)
 
     def restore(self, other: "Network") -> None:
-        """Become a copy of `other` in place (a rollback)."""
-        self.nodes, self._output = other.copy().nodes, None
+        """Become a copy of `other` in place (a rollback).
+
+        A layer of `other` whose name and type this network has too is restored into the layer that stands here, its
+        parameters into the same `Parameter` objects and, where shapes agree, the same arrays. Any other layer comes as
+        a copy, and so do layers that have come to share a parameter.
+        """
+        copies, own = other.copy().nodes, self.layers()
+        for name in _shared(self._parameters()):
+            own.pop(name.split(".")[0], None)
+        self.nodes = [
+            replace(node, layer=restore_layer(own[node.name], node.layer))
+            if type(own.get(node.name)) is type(node.layer)
+            else node
+            for node in copies
+        ]
+        self._output = None
 
     def astype(self, dtype: np.dtype) -> "Network":
         """A copy in another floating type, for instance float64 to verify gradients."""
         if dtype not in FLOATS:
             raise TypeError(f"dtype must be float32 or float64, not {dtype}")
+        self.parameters()  # a copy would undo the sharing of one without a word
         return Network(
             [Node(node.name, convert_layer(node.layer, np.dtype(dtype)), node.inputs) for node in self.nodes]
         )
+
+
+def _shared(parameters: Mapping[str, Parameter]) -> list[str]:
+    """The names under which a Parameter stands that stands under another one too."""
+    counts = Counter(map(id, parameters.values()))
+    return [name for name, parameter in parameters.items() if counts[id(parameter)] > 1]
 
 
 def forget(layer: Layer) -> None:
@@ -210,6 +254,25 @@ def forget(layer: Layer) -> None:
     for value in vars(layer).values():
         if isinstance(value, Layer):
             forget(value)
+
+
+def restore_layer(layer: Layer, copy_: Layer) -> Layer:
+    """Move all that `copy_` holds into `layer`, keeping its parameters, buffers and wrapped layer as objects."""
+    for name, new in vars(copy_).items():
+        old = vars(layer).get(name)
+        if type(old) is type(new) and isinstance(new, Parameter):
+            old.restore(new)
+        elif type(old) is type(new) and isinstance(new, Layer):
+            restore_layer(old, new)
+        elif isinstance(old, np.ndarray) and isinstance(new, np.ndarray) and _alike(old, new):
+            old[...] = new
+        else:
+            setattr(layer, name, new)
+    return layer
+
+
+def _alike(old: np.ndarray, new: np.ndarray) -> bool:
+    return (old.shape, old.dtype) == (new.shape, new.dtype)
 
 
 def convert_layer(layer: Layer, dtype: np.dtype) -> Layer:
@@ -227,6 +290,4 @@ def convert_layer(layer: Layer, dtype: np.dtype) -> Layer:
         else:
             converted = copy.deepcopy(value, memo)
         setattr(new, name, converted)
-    if isinstance(new, Weighted) and isinstance(vars(new).get("layer"), Weighted):
-        new.bias = new.layer.bias  # a wrapper shares its bias with the layer it wraps
     return new

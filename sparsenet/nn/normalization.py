@@ -1,8 +1,11 @@
 """Normalisation of activations (batch normalisation) and of weights (weight normalisation)."""
 
+import math
+
 import numpy as np
 
-from ..checks import check_count, check_fraction, check_positive
+from ..checks import check_count, check_float_array, check_fraction, check_mask, check_positive
+from ..kernels.channel_sums import channel_sums
 from .layer import Layer, Parameter, Shape
 from .layers import Conv2d, Linear, Weighted
 
@@ -39,28 +42,50 @@ class BatchNorm(Layer):
         self.running_mean = np.zeros(self.channels, np.float32)
         self.running_var = np.ones(self.channels, np.float32)
 
+    @property
+    def running_mean(self) -> np.ndarray:
+        """The running mean per channel, live; assigning an array copies it."""
+        return self._running_mean
+
+    @running_mean.setter
+    def running_mean(self, value: np.ndarray) -> None:
+        self._running_mean = self._checked("running_mean", value)
+
+    @property
+    def running_var(self) -> np.ndarray:
+        """The running variance per channel, live; assigning an array copies it."""
+        return self._running_var
+
+    @running_var.setter
+    def running_var(self, value: np.ndarray) -> None:
+        self._running_var = self._checked("running_var", value)
+
+    def _checked(self, name: str, value: np.ndarray) -> np.ndarray:
+        if check_float_array(name, value).shape != (self.channels,):
+            raise ValueError(f"{name} must hold a number for each of {self.channels} channels, not {value.shape}")
+        return value.copy()
+
     def forward(self, x, training=False):
         self.output_shape(x.shape[1:])
-        over = (0, *range(2, x.ndim))
         count = x.size // self.channels if training else 0
         if training:
-            if count < 2:
-                raise ValueError("BatchNorm needs at least two values of each channel to train on")
-            mean, var = x.mean(axis=over), x.var(axis=over)
+            self.check_batch(x.shape)
+            mean = (channel_sums(x) / count).astype(x.dtype)
+            centred = x - self._wide(mean, x.ndim)
+            var = (channel_sums(centred**2) / count).astype(x.dtype)
             for running, new in ((self.running_mean, mean), (self.running_var, var * count / (count - 1))):
                 running += x.dtype.type(self.momentum) * (new - running)
         else:
-            mean, var = self.running_mean, self.running_var
+            centred, var = x - self._wide(self.running_mean, x.ndim), self.running_var
         inverse = self._wide(1 / np.sqrt(var + x.dtype.type(self.eps)), x.ndim)
-        normalized = (x - self._wide(mean, x.ndim)) * inverse
+        normalized = centred * inverse
         self.saved = normalized, inverse, count
         return normalized * self._wide(self.gamma.value, x.ndim) + self._wide(self.beta.value, x.ndim)
 
     def set_gradients(self, dy):
-        over = (0, *range(2, dy.ndim))
         normalized, _, _ = self.saved
-        self.gamma.grad = (dy * normalized).sum(axis=over)
-        self.beta.grad = dy.sum(axis=over)
+        self.gamma.grad = channel_sums(dy * normalized).astype(dy.dtype)
+        self.beta.grad = channel_sums(dy).astype(dy.dtype)
 
     def input_gradient(self, dy):
         normalized, inverse, count = self.saved
@@ -86,6 +111,10 @@ class BatchNorm(Layer):
             raise ValueError(f"BatchNorm takes {self.channels} channels, not shape {shape}")
         return shape
 
+    def check_batch(self, shape: Shape) -> None:
+        if math.prod(shape) < 2 * self.channels:
+            raise ValueError(f"BatchNorm needs at least two values of each channel to train on, not x of {shape}")
+
     def config(self):
         return {"channels": self.channels, "eps": self.eps, "momentum": self.momentum}
 
@@ -96,6 +125,11 @@ class BatchNorm(Layer):
 
 def _rows(weight: np.ndarray) -> np.ndarray:
     return weight.reshape(len(weight), -1)
+
+
+def _norms(weight: np.ndarray) -> np.ndarray:
+    """||w[o]|| of each output unit o."""
+    return np.linalg.norm(_rows(weight), axis=1)
 
 
 def _column(per_row: np.ndarray, ndim: int) -> np.ndarray:
@@ -109,7 +143,7 @@ def weight_norm(direction: np.ndarray, gain: np.ndarray) -> np.ndarray:
     -----
     Salimans & Kingma 2016, eq. 2.
     """
-    norm = np.linalg.norm(_rows(direction), axis=1)
+    norm = _norms(direction)
     scale = np.divide(gain, norm, out=np.zeros_like(gain), where=norm > 0)
     return direction * _column(scale, direction.ndim)
 
@@ -123,69 +157,137 @@ def weight_norm_gradient(dw: np.ndarray, direction: np.ndarray, gain: np.ndarray
 
     dg = dw . u,   dv = g / ||v|| (dw - dg u)
     """
-    norm = np.linalg.norm(_rows(direction), axis=1)
+    norm = _norms(direction)
     inverse = np.divide(1, norm, out=np.zeros_like(gain), where=norm > 0)
     unit = direction * _column(inverse, dw.ndim)
     dgain = _rows(dw * unit).sum(axis=1)
     return _column(gain * inverse, dw.ndim) * (dw - unit * _column(dgain, dw.ndim)), dgain
 
 
+class NormalizedWeight(Parameter):
+    """The weight w = g v / ||v|| of a layer: a parameter that is computed from v and g whenever it is read.
+
+    Its array cannot be written, for the write would be lost. Assigning `value` makes w equal to it: v = value, g = its
+    norm per output unit. Assigning `mask` masks v, so that w and v are zero at the same places.
+    """
+
+    def __init__(self, direction: Parameter, gain: Parameter, grad: np.ndarray | None = None):
+        self.direction, self.gain, self.state = direction, gain, {}
+        self.grad = np.zeros(direction.shape, direction.dtype) if grad is None else grad
+
+    @property
+    def value(self) -> np.ndarray:
+        """The product w, not writable."""
+        product = self.effective()
+        product.flags.writeable = False
+        return product
+
+    @value.setter
+    def value(self, value: np.ndarray) -> None:
+        self.direction.value = value
+        self.gain.value = _norms(self.direction.value)
+
+    @property
+    def mask(self) -> np.ndarray | None:
+        """The mask of v."""
+        return self.direction.mask
+
+    @mask.setter
+    def mask(self, mask: np.ndarray | None) -> None:
+        if mask is not None:
+            self.scale(check_mask("mask", mask, self.shape))  # a weight that stays keeps its value
+        self.direction.mask = mask
+        self.enforce_mask()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.direction.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.direction.dtype
+
+    def effective(self) -> np.ndarray:
+        return weight_norm(self.direction.value, self.gain.value)
+
+    def scale(self, factors: np.ndarray) -> None:
+        """Multiply each weight by its factor: v by the factors, g by the change of ||v|| that this makes.
+
+        v keeps its length otherwise, so that the optimiser's memory of it stays meaningful.
+        """
+        before = _norms(self.direction.value)
+        self.direction.scale(factors)
+        after = _norms(self.direction.value)
+        self.gain.scale(np.divide(after, before, out=np.zeros_like(after), where=before > 0))
+
+    def enforce_mask(self) -> None:
+        self.direction.enforce_mask()
+        if self.mask is not None:
+            self.grad = np.where(self.mask, self.grad, self.grad.dtype.type(0))
+
+    def select(self, keep: np.ndarray, axis: int) -> "NormalizedWeight":
+        new = self.astype(self.dtype)
+        if axis == 1:  # the norm of v becomes that of the columns that stay: g follows, w does not change
+            kept = np.isin(np.arange(self.shape[1]), keep).reshape(-1, *[1] * (len(self.shape) - 2))
+            new.scale(np.broadcast_to(kept, self.shape))
+        gain = new.gain.select(keep, 0) if axis == 0 else new.gain
+        return NormalizedWeight(new.direction.select(keep, axis), gain, np.take(self.grad, keep, axis))
+
+    def astype(self, dtype: np.dtype) -> "NormalizedWeight":
+        return NormalizedWeight(self.direction.astype(dtype), self.gain.astype(dtype), self.grad.astype(dtype))
+
+    def restore(self, other: "NormalizedWeight") -> None:
+        self.direction.restore(other.direction)
+        self.gain.restore(other.gain)
+        self.grad = other.grad.copy()
+
+
 class WeightNorm(Weighted):
     """Weight normalisation of a convolution or linear layer: w = g v / ||v||, trained in (g, v).
 
-    The wrapped layer's `weight` is the product w, the weight that is scored, masked and counted. A mask acts on v too:
-    v and w are zero at the same places, and a pruned weight stays zero under every update of (g, v).
+    It takes the layer over: `weight`, the weight that is scored, masked and counted, becomes the product w in both (see
+    `NormalizedWeight`), and the bias stays the layer's. A mask acts on v too: v and w are zero at the same places, and
+    a pruned weight stays zero under every update of (g, v).
     """
 
     def __init__(self, layer: Conv2d | Linear):
         if not isinstance(layer, Conv2d | Linear):
             raise TypeError(f"WeightNorm wraps a Conv2d or Linear layer, not {type(layer).__name__}")
         self.layer = layer
-        self.bias = layer.bias
-        self.direction = Parameter(layer.weight.value.copy())
-        self.gain = Parameter(np.linalg.norm(_rows(layer.weight.value), axis=1))
-        if layer.weight.mask is not None:
-            self.set_mask(layer.weight.mask)
+        value = layer.weight.value
+        layer.weight = NormalizedWeight(Parameter(value, mask=layer.weight.mask), Parameter(_norms(value)))
 
     @property
-    def weight(self) -> Parameter:
-        """The weight w = g v / ||v||, up to date with (g, v): to read; `set_weight` and `set_mask` change it."""
-        self._update_weight()
+    def weight(self) -> NormalizedWeight:
+        """The weight w = g v / ||v||, up to date with (g, v)."""
         return self.layer.weight
 
-    def _update_weight(self) -> None:
-        self.layer.weight.value = weight_norm(self.direction.value, self.gain.value)
+    @property
+    def direction(self) -> Parameter:
+        """v."""
+        return self.layer.weight.direction
 
-    def set_weight(self, value: np.ndarray) -> None:
-        """Make w equal to `value`, where the mask keeps it: v = value, g = its norm per output unit."""
-        self.layer.set_weight(value)
-        self.direction.value = self.layer.weight.value.copy()
-        self.gain.value = np.linalg.norm(_rows(self.direction.value), axis=1)
+    @property
+    def gain(self) -> Parameter:
+        """g, a number per output unit."""
+        return self.layer.weight.gain
 
-    def scale_weight(self, factors: np.ndarray) -> None:
-        """Multiply each weight by its factor: v by the factors, g by the change of ||v|| that this makes.
+    @property
+    def bias(self) -> Parameter:
+        """The bias of the wrapped layer."""
+        return self.layer.bias
 
-        v keeps its length otherwise, so that the optimiser's memory of it stays meaningful.
-        """
-        before = np.linalg.norm(_rows(self.direction.value), axis=1)
-        self.direction.value = self.direction.value * factors.astype(self.direction.value.dtype)
-        after = np.linalg.norm(_rows(self.direction.value), axis=1)
-        self.gain.value = self.gain.value * np.divide(after, before, out=np.zeros_like(after), where=before > 0)
-
-    def set_mask(self, mask: np.ndarray) -> None:
-        """Keep the weights where `mask` is True, each with the value it has."""
-        self.layer.weight.set_mask(mask)
-        self.scale_weight(self.layer.weight.mask)
-        self.direction.set_mask(mask)
+    @bias.setter
+    def bias(self, bias: Parameter) -> None:
+        self.layer.bias = bias
 
     def forward(self, x, training=False):
-        self._update_weight()
         return self.layer.forward(x, training)
 
     def set_gradients(self, dy):
         self.layer.set_gradients(dy)
         self.direction.grad, self.gain.grad = weight_norm_gradient(
-            self.layer.weight.grad, self.direction.value, self.gain.value
+            self.weight.grad, self.direction.value, self.gain.value
         )
 
     def input_gradient(self, dy):

@@ -29,7 +29,14 @@ def _decayed_gradient(parameter: Parameter, weight_decay: float) -> np.ndarray:
     """g = dL/dtheta + weight_decay theta."""
     if not weight_decay:
         return parameter.grad
-    return parameter.grad + parameter.value.dtype.type(weight_decay) * parameter.value
+    return parameter.grad + parameter.dtype.type(weight_decay) * parameter.value
+
+
+def _remembered(parameter: Parameter, name: str) -> np.ndarray:
+    """The array `name` of the parameter's state, zeros at first."""
+    if name not in parameter.state:
+        parameter.state[name] = np.zeros(parameter.shape, parameter.dtype)
+    return parameter.state[name]
 
 
 @dataclass(frozen=True)
@@ -58,10 +65,10 @@ class SGD:
             raise ValueError("nesterov needs momentum > 0")
 
     def update(self, parameter: Parameter, lr: float) -> None:
-        real = parameter.value.dtype.type
+        real = parameter.dtype.type
         step = gradient = _decayed_gradient(parameter, self.weight_decay)
         if self.momentum:
-            velocity = parameter.state.setdefault("velocity", np.zeros_like(parameter.value))
+            velocity = _remembered(parameter, "velocity")
             velocity *= real(self.momentum)
             velocity += gradient
             step = gradient + real(self.momentum) * velocity if self.nesterov else velocity
@@ -94,12 +101,10 @@ class Adam:
         check_positive("weight_decay", self.weight_decay, zero=True)
 
     def update(self, parameter: Parameter, lr: float) -> None:
-        real = parameter.value.dtype.type
+        real = parameter.dtype.type
         gradient = _decayed_gradient(parameter, self.weight_decay)
-        state = parameter.state
-        steps = state.setdefault("steps", np.zeros((), np.int64))
-        first = state.setdefault("first_moment", np.zeros_like(parameter.value))
-        second = state.setdefault("second_moment", np.zeros_like(parameter.value))
+        steps = parameter.state.setdefault("steps", np.zeros((), np.int64))
+        first, second = _remembered(parameter, "first_moment"), _remembered(parameter, "second_moment")
         steps += 1
         first += real(1 - self.beta1) * (gradient - first)
         second += real(1 - self.beta2) * (gradient**2 - second)

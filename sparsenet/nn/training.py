@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..checks import check_count
+from ..checks import check_count, check_data, check_output_gradient, check_positive
 from ..machine.threads import threads as use_threads
 from .layers import Dropout
 from .losses import accuracy, softmax_cross_entropy
@@ -18,6 +18,9 @@ Model = Callable[[np.ndarray], np.ndarray]
 Loss = Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray]]
 Metric = Callable[[np.ndarray, np.ndarray], float]
 Data = tuple[np.ndarray, np.ndarray]
+
+PROBED = 8  # samples of a trial forward
+AT_ONCE = 1024  # outputs for one call of the loss in a check
 
 
 @dataclass(frozen=True)
@@ -40,19 +43,6 @@ class Evaluation(NamedTuple):
     loss: float
 
 
-def check_data(name: str, data: Data) -> Data:
-    """Return (x, y) when they are two arrays of the same, positive number of samples."""
-    try:
-        x, y = data
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a pair (x, y) of arrays, for instance dataset.train") from None
-    if not isinstance(x, np.ndarray) or not isinstance(y, np.ndarray):
-        raise TypeError(f"{name} must hold NumPy arrays, not {type(x).__name__} and {type(y).__name__}")
-    if len(x) != len(y) or not len(x):
-        raise ValueError(f"{name} must have as many x as y, at least one, not {len(x)} and {len(y)}")
-    return x, y
-
-
 def batches(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
     """Cut `order` into consecutive pieces of `batch_size`; the last one may be shorter."""
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
@@ -68,6 +58,57 @@ def train_step(
     for parameter in network.parameters().values():
         optimizer.update(parameter, lr)
     return value, output
+
+
+def _check_training(network: Network, optimizer: Optimizer, lr_schedule: Schedule, on_epoch: Callable | None) -> None:
+    """Refuse what could not make a step."""
+    if isinstance(optimizer, type) or not callable(getattr(optimizer, "update", None)):
+        raise TypeError(f"optimizer must be an SGD, an Adam or alike, with lr and update, not {optimizer!r}")
+    check_positive("optimizer.lr * lr_schedule(0)", optimizer.lr * lr_schedule(0.0), zero=True)
+    if on_epoch is not None and not callable(on_epoch):
+        raise TypeError(f"on_epoch must be a function, not {on_epoch!r}")
+    if not network.parameters():
+        raise ValueError("the network has no parameters to train")
+    for name, parameter in network.parameters().items():
+        if not np.isfinite(parameter.value).all():
+            raise ValueError(f"the network's {name!r} holds NaN or infinity: it cannot be trained any more")
+
+
+def _check_samples(name: str, data: Data, network: Network, loss: Loss, metric: Metric) -> Data:
+    """Return (x, y) when network, loss and metric take them, found out with a forward of the first samples only.
+
+    Their outputs, repeated, stand for those of all samples: a loss or metric then meets every y, and no x needs a pass.
+    """
+    x, y = check_data(name, data)
+    if not all(np.isfinite(array).all() for array in (x, y) if array.dtype.kind in "fc"):
+        raise ValueError(f"{name} holds NaN or infinity: nothing can be learnt from it")
+    try:
+        first = network.forward(network.check_input(x)[:PROBED])
+        outputs = first[np.arange(len(y)) % len(first)]
+        with np.errstate(all="ignore"):
+            for part in batches(np.arange(len(y)), AT_ONCE):
+                check_output_gradient(loss(outputs[part], y[part])[1], outputs[part].shape, outputs.dtype)
+            metric(outputs, y)
+    except (TypeError, ValueError) as error:
+        error.add_note(f"found in {name} before the first step of training")
+        raise
+    finally:
+        network.forget()
+    return x, y
+
+
+def _check_last_batch(network: Network, shape: tuple[int, ...], batch_size: int) -> None:
+    """Refuse a last batch, the smallest one, that a layer cannot be trained on."""
+    samples = (shape[0] - 1) % batch_size + 1
+    shapes = {name: (samples, *rest) for name, rest in network.shapes(shape[1:]).items()}
+    for node in network.nodes:
+        try:
+            node.layer.check_batch(*(shapes[source] for source in node.inputs))
+        except ValueError as error:
+            raise ValueError(
+                f"layer {node.name!r}: {error}; the last batch has {samples} of {shape[0]} samples: "
+                f"change batch_size, {batch_size}"
+            ) from None
 
 
 def fit(
@@ -106,13 +147,22 @@ def fit(
     Returns
     -------
     list of Epoch
+
+    Notes
+    -----
+    What can be known before the first step is checked before it, and the network is untouched when a check fails: the
+    network's and the samples' numbers, and whether loss and metric take what the network makes of the first samples
+    together with every y. Loss and metric are called for that.
     """
-    x, y = check_data("data", data)
-    if not np.isfinite(x).all():
-        raise ValueError("data holds NaN or infinity: nothing can be learnt from it")
     check_count("epochs", epochs, at_least=0)
     check_count("batch_size", batch_size)
     optimizer = optimizer or SGD(lr=0.05, momentum=0.9)
+    with use_threads(threads):
+        _check_training(network, optimizer, lr_schedule, on_epoch)
+        x, y = _check_samples("data", data, network, loss, metric)
+        if validation is not None:
+            _check_samples("validation", validation, network, loss, metric)
+        _check_last_batch(network, x.shape, batch_size)
     rng = np.random.default_rng(seed)
     for layer in network.layers().values():
         if isinstance(layer, Dropout):

@@ -5,7 +5,6 @@ import numpy as np
 from ..nn.layer import Layer
 from ..nn.layers import Conv2d, Weighted
 from ..nn.network import Network
-from ..nn.normalization import WeightNorm
 from .dependency import find_couplings, silent_units, unwrapped
 
 
@@ -44,23 +43,13 @@ def remove_pruned_structures(network: Network) -> Network:
 
 def _select_outputs(layer: Weighted, keep: np.ndarray) -> None:
     layer.bias = layer.bias.select(keep, 0)
-    if isinstance(layer, WeightNorm):
-        layer.layer.bias = layer.bias
     _select_weight(layer, keep, axis=0)
 
 
 def _select_weight(layer: Weighted, keep: np.ndarray, axis: int) -> None:
     """Cut the weight along `axis`, and the numbers that describe it."""
-    plain, normalised = unwrapped(layer), isinstance(layer, WeightNorm)
-    if normalised and axis == 1:  # the norm of v becomes that of the columns that stay: g follows, w does not change
-        shape = layer.direction.value.shape
-        kept = np.isin(np.arange(shape[1]), keep).reshape(-1, *[1] * (len(shape) - 2))
-        layer.scale_weight(np.broadcast_to(kept, shape))
-    weight = layer.weight
-    if normalised:
-        layer.direction = layer.direction.select(keep, axis)
-        layer.gain = layer.gain.select(keep, 0) if axis == 0 else layer.gain
-    plain.weight = weight.select(keep, axis)
+    plain = unwrapped(layer)
+    plain.weight = plain.weight.select(keep, axis)
     units = ("out_channels", "in_channels") if isinstance(plain, Conv2d) else ("out_features", "in_features")
     setattr(plain, units[axis], int(keep.size))
 
