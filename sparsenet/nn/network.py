@@ -10,6 +10,7 @@ from ..checks import FLOATS, check_count, check_float_array, check_fraction, che
 from ..machine.threads import threads as use_threads
 from .layer import Layer, Parameter, Shape
 from .layers import Weighted
+from .units import take_along
 
 INPUT = "input"
 
@@ -167,19 +168,35 @@ class Network:
         factor : float in [0, 1)
             0 deletes: the weight becomes zero and the mask keeps it there. Above 0 the losing weights are multiplied by
             it, once, and go on being trained: no mask is set.
+
+        Notes
+        -----
+        What a unit (filter, neuron) owns goes with it:
+
+        - A unit that no weight reaches emits exactly 0. It keeps none, or those that it keeps read such units only; its
+          bias goes, and scale and shift of a batch normalisation behind it, whether a mask of filters or one of single
+          weights emptied it. Once it has a weight again, they are trained again, from 0. The units of the output layer
+          keep their bias.
+        - Where a call takes whole units and nothing else (outputs or inputs of a layer with all the weights they still
+          had, as `Filter` and `Channel` do), the weights go that read units which emit 0, and all that units own which
+          nothing reads. A call that takes single weights takes no others: the sparsity is exactly that of the masks.
         """
         check_fraction("factor", factor)
         layers = self.weighted()
         check_known("masks", masks, layers)
         for name, mask in masks.items():
-            shape = layers[name].weight.value.shape
-            if np.shape(mask) != shape or np.asarray(mask).dtype != bool:
-                raise ValueError(f"the mask of {name!r} must be bool of shape {shape}, not {np.shape(mask)}")
-        for name, mask in masks.items():
-            if factor:
+            shape, dtype = layers[name].weight.value.shape, np.asarray(mask).dtype
+            if isinstance(mask, np.ma.MaskedArray) or np.shape(mask) != shape or dtype.kind != "b":
+                given = f"{type(mask).__name__} of {dtype} and shape {np.shape(mask)}"
+                raise ValueError(f"the mask of {name!r} must be bool of shape {shape}, a plain array, not {given}")
+        if factor:
+            for name, mask in masks.items():
                 layers[name].scale_weight(np.where(mask, 1.0, factor))
-            else:
-                layers[name].set_mask(mask)
+            return
+        before = self.masks()
+        for name, mask in masks.items():
+            layers[name].set_mask(mask)
+        take_along({node.name: (node.layer, node.inputs) for node in self.nodes}, before)
 
     def sparsity(self) -> float:
         """Fraction of the prunable weights that the masks remove."""
