@@ -123,13 +123,13 @@ def unread_units(graph: Graph, masks: Mapping[str, np.ndarray], like: Units) -> 
 
 
 def _takes_whole_units(graph: Graph, before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> bool:
-    """Whether all that went was of outputs, or of inputs, that now have nothing left."""
+    """Whether all that a layer lost is of outputs, or all of inputs, that now have nothing left; and that in each."""
     went = False
     for name, mask in after.items():
-        lost = _connections(before[name] & ~mask)
-        kept = _connections(mask)
-        inputs = kept.any(axis=0) if groups_of(graph[name][0]) == 1 else np.ones(kept.shape[1], bool)
-        if (lost & kept.any(axis=1)[:, None] & inputs).any():
+        lost, kept = _connections(before[name] & ~mask), _connections(mask)
+        from_outputs = not (lost & kept.any(axis=1)[:, None]).any()
+        from_inputs = groups_of(graph[name][0]) == 1 and not (lost & kept.any(axis=0)).any()
+        if not from_outputs and not from_inputs:
             return False
         went |= bool(lost.any())
     return went

@@ -80,7 +80,7 @@ def _obstacle(node: Node, units: int, alone: bool) -> str:
     """Why units cannot be followed through a layer; empty where they can."""
     if not isinstance(node.layer, Weighted):
         named = f"layer {node.name!r} behind it, a {type(node.layer).__name__},"
-        return "" if keeps_apart(node.layer, units) else f"{named} is not known to keep its channels apart"
+        return "" if keeps_apart(node.layer, units) else f"{named} is not known to keep its {units} units apart"
     if not _is_depthwise(node.layer):
         return f"layer {node.name!r} behind it is a convolution in groups"
     return "" if alone else f"it is read by {node.name!r}, a depthwise convolution, and by another layer"
