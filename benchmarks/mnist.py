@@ -133,11 +133,11 @@ def run_grid(data, threads, sparsity=0.9, epochs=2):
         scores = sn.score(dense, getattr(sn.scores, criterion), data.train, threads=threads)
         for name, strategy in STRATEGIES.items():
             net = dense.copy()
-            strength = rate_for(scores, sparsity) if name == "max_threshold" else sparsity
-            sn.prune(net, scores, strategy, strength)
+            requested = rate_for(scores, sparsity) if name == "max_threshold" else sparsity
+            sn.prune(net, scores, strategy, requested)
             before = sn.evaluate(net, data.test, threads=threads).accuracy
             retrainer(data, 0, threads, epochs)(net)
-            cells[f"{criterion} {name}"] = measure(net, data, threads) | {"before": before, "strength": strength}
+            cells[f"{criterion} {name}"] = measure(net, data, threads) | {"before": before, "requested": requested}
             print(criterion, name, cells[f"{criterion} {name}"], flush=True)
     write("mnist-grid", {"cells": cells, "sparsity": sparsity, "epochs": epochs, "threads": threads})
 

@@ -315,18 +315,16 @@ def test_what_comes_back_shares_no_memory_with_what_went_in(rng, granularity):
 def test_masked_arrays_and_other_things_are_no_scores_or_masks(rng, strategy):
     scores = some_scores(rng)
     for bad, kind in ((np.ma.masked_less(scores["a"], 0.5), "MaskedArray"), (scores["a"].tolist(), "list")):
-        with pytest.raises(TypeError, match=f"the scores of 'a' must be a plain NumPy array, not {kind}"):
+        with pytest.raises(TypeError, match=f"the scores of 'a' must be a plain array, not {kind}"):
             strategy(scores | {"a": bad}, 0.5)
     with pytest.raises(TypeError, match="the scores of 'a' must be real numbers, not complex128"):
         strategy(scores | {"a": scores["a"] * 1j}, 0.5)
     with pytest.raises(ValueError, match="the scores of 'a' must have 2 or more dimensions, like the weight, not 1"):
         strategy(scores | {"a": np.ones(3)}, 0.5)
-    for bad, kind in (
-        (np.ones((6, 4), np.uint8), "ndarray of uint8"),
-        (np.ma.ones((6, 4), bool), "MaskedArray of bool"),
-    ):
-        with pytest.raises(ValueError, match=rf"current mask of 'b' must be bool of shape \(6, 4\).*, not {kind}"):
-            strategy(scores, 0.5, current={"b": bad})
+    with pytest.raises(ValueError, match=r"current mask of 'b' must be bool of shape \(6, 4\), not uint8 of shape"):
+        strategy(scores, 0.5, current={"b": np.ones((6, 4), np.uint8)})
+    with pytest.raises(TypeError, match="current mask of 'b' must be a plain array, not a NumPy masked array"):
+        strategy(scores, 0.5, current={"b": np.ma.ones((6, 4), bool)})
 
 
 def test_a_strategy_takes_the_arguments_that_it_names(rng):

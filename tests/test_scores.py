@@ -137,9 +137,9 @@ def test_scores_are_the_callers_own():
     ("wrong", "message"),
     [
         (lambda w: w[:1], r"must have the weight's shape \(.*\), not \(1,"),
-        (lambda w: float(w.sum()), "must be a plain NumPy array, not float"),
-        (lambda w: w.tolist(), "must be a plain NumPy array, not list"),
-        (lambda w: np.ma.masked_less(w, 0), "must be a plain NumPy array, not MaskedArray"),
+        (lambda w: float(w.sum()), "must be a plain array, not float"),
+        (lambda w: w.tolist(), "must be a plain array, not list"),
+        (lambda w: np.ma.masked_less(w, 0), "must be a plain array, not MaskedArray"),
         (lambda w: w.astype(complex), "must be real numbers, not complex128"),
         (lambda w: w.astype(object), "must be real numbers, not object"),
         (lambda w: np.log(w - w - 1, where=w > 9, out=w * np.nan), "hold NaN or infinity"),

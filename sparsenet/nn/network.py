@@ -175,8 +175,8 @@ class Network:
 
         - A unit that no weight reaches emits exactly 0. It keeps none, or those that it keeps read such units only; its
           bias goes, and scale and shift of a batch normalisation behind it, whether a mask of filters or one of single
-          weights emptied it. Once it has a weight again, they are trained again, from 0. The units of the output layer
-          keep their bias.
+          weights emptied it. Once it has a weight again, they are trained again, as in a new layer (bias and shift 0,
+          scale 1). The units of the output layer keep their bias.
         - Where a call takes whole units and nothing else (outputs or inputs of a layer with all the weights they still
           had, as `Filter` and `Channel` do), the weights go that read units which emit 0, and all that units own which
           nothing reads. A call that takes single weights takes no others: the sparsity is exactly that of the masks.
@@ -186,9 +186,12 @@ class Network:
         check_known("masks", masks, layers)
         for name, mask in masks.items():
             shape, dtype = layers[name].weight.value.shape, np.asarray(mask).dtype
-            if isinstance(mask, np.ma.MaskedArray) or np.shape(mask) != shape or dtype.kind != "b":
-                given = f"{type(mask).__name__} of {dtype} and shape {np.shape(mask)}"
-                raise ValueError(f"the mask of {name!r} must be bool of shape {shape}, a plain array, not {given}")
+            if isinstance(mask, np.ma.MaskedArray):
+                raise TypeError(f"the mask of {name!r} must be a plain array, not a NumPy masked array")
+            if np.shape(mask) != shape or dtype.kind != "b":
+                raise ValueError(
+                    f"the mask of {name!r} must be bool of shape {shape}, not {dtype} of shape {np.shape(mask)}"
+                )
         if factor:
             for name, mask in masks.items():
                 layers[name].scale_weight(np.where(mask, 1.0, factor))

@@ -153,8 +153,11 @@ def take_along(graph: Graph, before: Mapping[str, np.ndarray]) -> None:
             if not np.array_equal(mask, kept_weights(graph[name][0])):
                 graph[name][0].set_mask(mask)
     for name, units in gone.items():
-        for parameter in parameters_per_unit(graph[name][0]):
+        layer = graph[name][0]
+        for parameter in parameters_per_unit(layer):
             mask = np.ones(len(units), bool) if parameter.mask is None else parameter.mask
             wanted = (mask | was[name]) & ~units
             if not np.array_equal(mask, wanted):
                 parameter.set_mask(wanted)
+                if parameter is getattr(layer, "gamma", None):
+                    parameter.value[wanted & ~mask] = 1  # with a scale of 0 no gradient would reach the unit again

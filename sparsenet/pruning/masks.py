@@ -171,7 +171,7 @@ def check_scores(name: str, scores: np.ndarray) -> None:
     ValueError: the scores of 'fc' hold NaN or infinity: they cannot be ranked
     """
     if not isinstance(scores, np.ndarray) or isinstance(scores, np.ma.MaskedArray):
-        raise TypeError(f"{name} must be a plain NumPy array, not {type(scores).__name__}")
+        raise TypeError(f"{name} must be a plain array, not {type(scores).__name__}")
     if scores.dtype.kind not in "fiub":
         raise TypeError(f"{name} must be real numbers, not {scores.dtype}")
     if not np.isfinite(scores).all():
@@ -202,9 +202,12 @@ def _check(
         if name not in scores:
             continue
         shape, dtype = scores[name].shape, np.asarray(mask).dtype
-        if isinstance(mask, np.ma.MaskedArray) or dtype.kind != "b" or np.shape(mask) != shape:
-            given = f"{type(mask).__name__} of {dtype} and shape {np.shape(mask)}"
-            raise ValueError(f"the current mask of {name!r} must be bool of shape {shape}, a plain array, not {given}")
+        if isinstance(mask, np.ma.MaskedArray):
+            raise TypeError(f"the current mask of {name!r} must be a plain array, not a NumPy masked array")
+        if dtype.kind != "b" or np.shape(mask) != shape:
+            raise ValueError(
+                f"the current mask of {name!r} must be bool of shape {shape}, not {dtype} of shape {np.shape(mask)}"
+            )
     for argument, names in (("current", current or ()), ("exclude", exclude), ("overrides", overrides)):
         check_known(argument, names, scores)
     both = sorted(set(exclude) & set(overrides))
