@@ -49,7 +49,17 @@ class Coupling:
 
 
 def find_couplings(network: Network) -> list[Coupling]:
-    """The coupling of every weighted layer, in order."""
+    """The coupling of every weighted layer, in order.
+
+    Examples
+    --------
+    >>> from sparsenet import BatchNorm, Conv2d, Flatten, Linear, chain
+    >>> layers = {"conv": Conv2d(1, 8, 3), "norm": BatchNorm(8), "flatten": Flatten(), "fc": Linear(8 * 4, 2)}
+    >>> for coupling in find_couplings(chain(layers)):  # images of 4 x 4: a channel is 2 x 2 features
+    ...     print(coupling)
+    Coupling(producer='conv', between=('norm',), consumers={'fc': 4}, stays='')
+    Coupling(producer='fc', between=(), consumers={}, stays="its outputs are the network's")
+    """
     return [_follow(network, name) for name in network.weighted()]
 
 
@@ -97,6 +107,12 @@ def fixed_layers(network: Network, granularity: Granularity) -> dict[str, str]:
     For `Filter` those whose outputs are the network's; for `Channel` those whose inputs are. For both all convolutions
     in groups, and for `Filter` the layers before them; only the channels of a depthwise one go, with the filters of the
     layer before it. For both what a layer of unknown kind stands behind, or before.
+
+    Examples
+    --------
+    >>> from sparsenet import Filter, Linear, chain
+    >>> fixed_layers(chain({"hidden": Linear(2, 3), "output": Linear(3, 1)}), Filter())
+    {'output': "its outputs are the network's"}
     """
     couplings = {coupling.producer: coupling for coupling in find_couplings(network)}
     if granularity.axis == 0:

@@ -21,6 +21,17 @@ def remove_pruned_structures(network: Network) -> Network:
 
     The channels of a depthwise convolution go with the units before it, and settle which ones go. Units before or of
     another convolution in groups stay: the groups would become unequal.
+
+    Examples
+    --------
+    >>> from sparsenet import Linear, chain
+    >>> network = chain({"hidden": Linear(2, 3), "output": Linear(3, 1)})
+    >>> network.apply_masks({"hidden": np.array([[True, True], [False, False], [True, True]])})
+    >>> remove_pruned_structures(network)
+    Network(
+      hidden: Linear(in_features=2, out_features=2)
+      output: Linear(in_features=2, out_features=1)
+    )
     """
     small = network.copy()
     removed = True
