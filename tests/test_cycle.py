@@ -114,7 +114,7 @@ def test_reduce_works_on_normalised_weights_too():
         np.testing.assert_allclose(weight.value, expected, rtol=1e-5, atol=1e-7)
 
 
-def test_layers_left_out_and_layers_with_their_own_strength(trained, few):
+def test_layers_left_out_and_layers_with_their_own_sparsity(trained, few):
     network = trained.copy()
     options = {"exclude": ["conv1"], "overrides": {"fc2": 0.25}}
     sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.layerwise, 0.8, **options)
@@ -202,3 +202,57 @@ def test_scores_of_some_layers_only(trained):
     assert network.masks()["conv2"].all()
     with pytest.raises(ValueError, match="overrides names 'fc2'"):
         sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.channelwise, 0.5, overrides={"fc2": 0.5})
+
+
+def test_the_cycle_tells_of_scores_that_rank_nothing_only_where_they_are_used(few):
+    def flat(weight):
+        return np.zeros_like(weight) if weight.shape == (2, 4) else np.abs(weight)
+
+    network = sn.chain({"a": sn.Linear(64, 4, seed=1), "relu": sn.ReLU(), "b": sn.Linear(4, 2, seed=2)})
+    data = few.x[:, :, :8, :8].reshape(200, 64), few.y % 2
+    options = {"schedule": [0.5], "criterion": flat, "strategy": sn.strategies.layerwise, "retrain": lambda net: None}
+    with pytest.warns(UserWarning, match="criterion 'flat' gives all weights of 'b' the same score") as caught:
+        sn.iterative_prune(network.copy(), data, **options)
+    assert caught[0].filename == __file__
+    sn.iterative_prune(network.copy(), data, exclude=["b"], **options)
+    sn.iterative_prune(network.copy(), data, **options | {"strategy": sn.strategies.max_threshold})  # no ranks
+
+
+def test_layers_that_have_to_stay_are_told_once(few):
+    network = sn.chain(
+        {
+            "a": sn.Conv2d(1, 4, 3, seed=1),
+            "b": sn.Conv2d(4, 4, 3, groups=2, seed=2),
+            "c": sn.Conv2d(4, 6, 1, seed=3),
+            "d": sn.Conv2d(6, 10, 1, seed=4),
+            "pool": sn.GlobalAvgPool2d(),
+        }
+    )
+    with pytest.warns(
+        UserWarning, match=r"not pruned by Filter\(\): 'a': layer 'b' behind it is a convo.*; 'b'"
+    ) as caught:
+        history = sn.iterative_prune(
+            network, few, schedule=[0.3, 0.5], strategy=sn.strategies.channelwise, retrain=lambda net: None
+        )
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert [round_.requested for round_ in history.rounds] == [0.3, 0.5]
+    assert network.masks()["c"].any(axis=(1, 2, 3)).sum() == 3
+
+
+def test_nothing_left_to_prune_is_an_error(trained):
+    scores = sn.score(trained, sn.scores.l1)
+    for strategy in (sn.strategies.layerwise, sn.strategies.channelwise):
+        with pytest.raises(ValueError, match=r"no layer is left to prune .*'conv1': it is excluded"):
+            sn.prune(trained.copy(), scores, strategy, 0.5, exclude=list(scores))
+
+
+def test_masks_and_scores_share_no_memory_with_the_network(trained):
+    network = trained.copy()
+    scores = sn.score(network, sn.scores.l1)
+    given = {name: array.copy() for name, array in scores.items()}
+    masks = sn.prune(network, scores, sn.strategies.layerwise, 0.5)
+    for name, mask in masks.items():
+        assert np.array_equal(scores[name], given[name])
+        assert not np.shares_memory(mask, network[name].weight.mask)
+        assert not np.shares_memory(mask, network.masks()[name])

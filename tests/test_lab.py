@@ -32,7 +32,7 @@ def test_counts_by_hand(report):
     assert inside <= {"pool1", "pool2"}
     assert set(layers) == {"conv1", "pool1", "conv2", "pool2", "fc1", "fc2"} - inside
     assert layers["conv1"].parameters == 9 * 16 + 16
-    assert layers["conv1"].nonzeros == 36 + 16
+    assert layers["conv1"].nonzeros == 36 + 15  # one filter kept no weight, and so no bias
     assert layers["conv1"].macs == 9 * 16 * 28 * 28
     assert layers["conv1"].macs_kept == 36 * 28 * 28
     assert layers["fc1"].macs == 1568 * 128 == 4 * layers["fc1"].macs_kept

@@ -295,3 +295,38 @@ def test_the_worked_example_of_the_article(rng, granularity):
     np.testing.assert_array_equal(small["hidden"].bias.value, np.delete(hidden.bias.value, 3))
     np.testing.assert_allclose(network(x), before, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(small(x), before, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+def test_what_comes_back_shares_no_memory_with_what_went_in(rng, granularity):
+    scores = some_scores(rng)
+    current = {name: np.ones(array.shape, bool) for name, array in scores.items()}
+    for make in (sn.make_masks, mask_below_maximum):
+        masks = make(scores, 0.0, granularity=granularity, current=current, exclude=["c"])
+        for name, mask in masks.items():
+            mask[:] = False
+            assert current[name].all()
+    units = sum_over_structures(scores["b"], granularity)
+    assert not np.shares_memory(units, scores["b"])
+    assert not np.shares_memory(spread_over_weights(units > 0, (6, 4), granularity), units)
+
+
+@pytest.mark.parametrize("strategy", sn.strategies.STRATEGIES.values(), ids=sn.strategies.STRATEGIES)
+def test_masked_arrays_and_other_things_are_no_scores_or_masks(rng, strategy):
+    scores = some_scores(rng)
+    for bad, kind in ((np.ma.masked_less(scores["a"], 0.5), "MaskedArray"), (scores["a"].tolist(), "list")):
+        with pytest.raises(TypeError, match=f"the scores of 'a' must be a plain array, not {kind}"):
+            strategy(scores | {"a": bad}, 0.5)
+    with pytest.raises(TypeError, match="the scores of 'a' must be real numbers, not complex128"):
+        strategy(scores | {"a": scores["a"] * 1j}, 0.5)
+    with pytest.raises(ValueError, match="the scores of 'a' must have 2 or more dimensions, like the weight, not 1"):
+        strategy(scores | {"a": np.ones(3)}, 0.5)
+    with pytest.raises(ValueError, match=r"current mask of 'b' must be bool of shape \(6, 4\), not uint8 of shape"):
+        strategy(scores, 0.5, current={"b": np.ones((6, 4), np.uint8)})
+    with pytest.raises(TypeError, match="current mask of 'b' must be a plain array, not a NumPy masked array"):
+        strategy(scores, 0.5, current={"b": np.ma.ones((6, 4), bool)})
+
+
+def test_a_strategy_takes_the_arguments_that_it_names(rng):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'excluded'"):
+        sn.strategies.layerwise(some_scores(rng), 0.5, excluded=["a"])

@@ -24,6 +24,7 @@ def test_rising_and_exact_at_the_end(name, rounds, ends):
 
 
 def test_by_hand():
+    assert schedules.one_shot() == [0.9]
     assert schedules.one_shot(3, 0.9) == [0.9, 0.9, 0.9]
     np.testing.assert_allclose(schedules.linear(4, 0.8), [0.2, 0.4, 0.6, 0.8])
     np.testing.assert_allclose(schedules.linear(2, 0.8, 0.4), [0.6, 0.8])

@@ -110,3 +110,64 @@ def test_the_number_of_batches_is_limited(rng):
     network.backward(sn.softmax_cross_entropy(network(x[first]), y[first])[1])
     for name, weight in network.weights().items():
         np.testing.assert_allclose(one[name], np.abs(weight.value * weight.grad), rtol=1e-5, atol=1e-9)
+
+
+def test_scores_are_the_callers_own():
+    """No criterion can hand out the weights or gradients, write to them, or be handed its own array back."""
+    network = random_cnn(0, batch_norm=False)
+    data = np.ones((4, *IMAGE), np.float32), np.zeros(4, int)
+    store = {}
+
+    def kept(weight):
+        return store.setdefault(weight.shape, np.random.default_rng(0).random(weight.shape))
+
+    for criterion in (lambda weight: weight, lambda gradient: gradient, lambda weight: weight[::-1][::-1], kept):
+        for name, array in sn.score(network, criterion, data).items():
+            weight = network[name].weight
+            owned = [weight.value, weight.grad, *store.values()]
+            assert not any(np.shares_memory(array, other) for other in owned)
+            before = weight.value.copy()
+            array[:] = 7
+            assert np.array_equal(weight.value, before)
+    with pytest.raises(ValueError, match="read-only"):
+        sn.score(network, lambda weight: np.abs(weight, out=weight))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda w: w[:1], r"must have the weight's shape \(.*\), not \(1,"),
+        (lambda w: float(w.sum()), "must be a plain array, not float"),
+        (lambda w: w.tolist(), "must be a plain array, not list"),
+        (lambda w: np.ma.masked_less(w, 0), "must be a plain array, not MaskedArray"),
+        (lambda w: w.astype(complex), "must be real numbers, not complex128"),
+        (lambda w: w.astype(object), "must be real numbers, not object"),
+        (lambda w: np.log(w - w - 1, where=w > 9, out=w * np.nan), "hold NaN or infinity"),
+        (lambda w: w + np.inf, "hold NaN or infinity"),
+    ],
+)
+def test_a_wrong_criterion_is_named(wrong, message):
+    def own(weight):
+        return wrong(weight)
+
+    network = random_cnn(0, batch_norm=False)
+    with pytest.raises((TypeError, ValueError), match=f"the scores of 'conv1' by criterion 'own' {message}"):
+        sn.score(network, own)
+
+
+def test_scores_that_rank_nothing_are_told():
+    """A dead unit before it gives a layer no gradient: taylor scores all its weights 0."""
+    network = sn.chain({"a": sn.Linear(3, 2, seed=1), "relu": sn.ReLU(), "b": sn.Linear(2, 2, seed=2)})
+    network["a"].bias.value[:] = -99
+    data = np.ones((4, 3), np.float32), np.zeros(4, int)
+    with pytest.warns(UserWarning, match="criterion 'taylor' gives all weights of 'a', 'b' the same score") as caught:
+        scores = sn.score(network, sn.scores.taylor, data)
+    assert caught[0].filename == __file__
+    assert not scores["a"].any()
+    sn.score(network, sn.scores.l1)  # ranks them
+    network["b"].set_weight(np.array([[2.0, -2.0], [2.0, 1.0]]))
+    network.apply_masks({"b": np.array([[True, True], [True, False]])})
+    with pytest.warns(UserWarning, match="criterion 'l1' gives all weights of 'b' the same"):  # those that are kept
+        sn.score(network, sn.scores.l1)
+    network.apply_masks({"b": np.array([[True, False], [False, False]])})
+    sn.score(network, sn.scores.l1)  # a single one has nothing to be ranked against

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import sparsenet as sn
 from sparsenet.nn.layer import Layer
 from sparsenet.nn.network import Network, Node
-from sparsenet.pruning.dependency import extend_masks, find_couplings, fixed_layers
+from sparsenet.pruning.dependency import find_couplings, fixed_layers
 from sparsenet.pruning.masks import Channel, Filter
 
 
@@ -57,7 +57,6 @@ def test_shapes_and_values_by_hand():
     mask = np.ones((3, 1, 1, 1), bool)
     mask[1] = False
     network.apply_masks({"conv": mask})
-    extend_masks(network)
     assert network["conv"].bias.value.tolist() == [np.float32(0.1), 0, np.float32(0.3)]
     assert np.flatnonzero(~network["fc"].weight.mask[0]).tolist() == [4, 5, 6, 7]
     small = sn.remove_pruned_structures(network)
@@ -78,11 +77,11 @@ def test_a_masked_filter_does_not_emit_the_beta_behind_it(rng):
 
 
 def test_a_unit_that_emits_its_bias_stays(rng):
-    """Weight pruning may empty a row and leave its bias: the unit still counts, and surgery must not touch it."""
+    """A layer's own `set_mask` empties a row and leaves its bias: the unit still counts, surgery must not touch it."""
     network = random_cnn(7, batch_norm=False)
     mask = network.masks()["fc1"]
     mask[0] = False
-    network.apply_masks({"fc1": mask})
+    network["fc1"].set_mask(mask)
     small = sn.remove_pruned_structures(network)
     assert len(small["fc1"].bias.value) == len(mask)
     x = rng.standard_normal((3, *IMAGE)).astype(np.float32)
@@ -149,7 +148,6 @@ def test_the_channel_of_a_depthwise_convolution_goes_with_the_filter_before_it(r
     (coupling,) = [c for c in find_couplings(network) if c.consumers]
     assert (coupling.producer, coupling.between) == ("conv", ("norm", "first", "second"))
     network.apply_masks({masked: without_unit(network[masked].weight.value.shape, 1)})
-    extend_masks(network)
     x = rng.standard_normal((2, 2, 6, 5)).astype(np.float32)
     inside = x
     for name in ("conv", "norm", "first", "relu", "second"):
@@ -169,11 +167,11 @@ def test_a_depthwise_channel_that_emits_its_bias_stays(rng):
     """The filter before it emits zeros, but what comes out of the last depthwise convolution is its bias."""
     network = separable()
     mask = without_unit((3, 2, 3, 3), 1)
-    network.apply_masks({"conv": mask})
+    network["conv"].set_mask(mask)
     network["conv"].bias.value *= mask.any(axis=(1, 2, 3))
     small = sn.remove_pruned_structures(network)
     assert small["conv"].out_channels == 3
-    network.apply_masks({"second": without_unit((3, 1, 3, 3), 1)})
+    network["second"].set_mask(without_unit((3, 1, 3, 3), 1))
     assert sn.remove_pruned_structures(network)["second"].layer.out_channels == 3
     network["second"].bias.value[1] = 0
     small = sn.remove_pruned_structures(network)
@@ -204,12 +202,18 @@ def test_other_convolutions_in_groups_and_the_layers_before_them_stay(rng):
         }
     )
     everything = set(network.weights())
-    assert fixed_layers(network, Filter()) == everything - {"free"}
-    assert fixed_layers(network, Channel()) == everything - {"last"}
+    assert set(fixed_layers(network, Filter())) == everything - {"free"}
+    assert set(fixed_layers(network, Channel())) == everything - {"last"}
     scores = sn.score(network, sn.scores.l1)
     with pytest.raises(ValueError, match="'groups', whose units have to stay"):
         sn.prune(network, scores, sn.strategies.channelwise, 0.5, overrides={"groups": 0.5})
-    sn.prune(network, scores, sn.strategies.channelwise, 0.5)
+    with pytest.warns(UserWarning, match="not pruned by Filter") as caught:
+        sn.prune(network, scores, sn.strategies.channelwise, 0.5)
+    assert str(caught.pop().message) == (
+        "not pruned by Filter(): 'entry': it is a convolution in groups; "
+        "'conv': layer 'groups' behind it is a convolution in groups; "
+        "'groups': it is a convolution in groups; 'three of each': it is a convolution in groups"
+    )
     for name in everything - {"free"}:  # nor by masks that are set by hand
         network.apply_masks({name: without_unit(network[name].weight.value.shape, 1)})
     small = sn.remove_pruned_structures(network)
@@ -241,7 +245,6 @@ def test_units_that_a_depthwise_convolution_shares_with_another_reader_stay(rng)
     network.apply_masks({"depthwise": without_unit((3, 1, 3, 3), 1)})
     x = rng.standard_normal((2, 2, 6, 5)).astype(np.float32)
     before = network(x)
-    extend_masks(network)
     small = sn.remove_pruned_structures(network)
     assert small["conv"].out_channels == 3
     np.testing.assert_allclose(small(x), before, rtol=1e-5, atol=1e-6)
@@ -276,7 +279,9 @@ def test_normalised_features_behind_a_flatten_stay(rng):
     network = sn.chain(
         {"conv": sn.Conv2d(1, 3, 3), "flatten": sn.Flatten(), "norm": sn.BatchNorm(12), "fc": sn.Linear(12, 2)}
     )
-    sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.channelwise, 0.5)
+    with pytest.raises(ValueError, match="'norm' behind it, a BatchNorm, is not known to keep its 3 units apart"):
+        sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.channelwise, 0.5)
+    network.apply_masks({"conv": without_unit((3, 1, 3, 3), 1)})
     x = rng.standard_normal((3, 1, 4, 4)).astype(np.float32)
     small = sn.remove_pruned_structures(network)
     assert small["conv"].out_channels == 3
@@ -315,6 +320,117 @@ def test_a_unit_that_nothing_reads_is_masked_with_all_that_is_its():
     mask = np.ones((2, 4), bool)
     mask[:, 1] = False
     network.apply_masks({"b": mask})
-    extend_masks(network)
     assert not network["a"].weight.mask[1].any()
     assert network["a"].bias.mask.tolist() == [True, False, True, True]
+
+
+def test_a_unit_whose_only_reader_is_itself_removed_goes_in_a_second_pass(rng):
+    """`last` does not read b1, which alone reads a1: b1 goes first, and then nothing reads a1."""
+    network = sn.chain(
+        {
+            "a": sn.Linear(3, 2, seed=1),
+            "relu": sn.ReLU(),
+            "b": sn.Linear(2, 2, seed=2),
+            "relu2": sn.ReLU(),
+            "last": sn.Linear(2, 2, seed=3),
+        }
+    )
+    for name in ("a", "b", "last"):
+        network[name].bias.value[:] = 0.5
+    network["b"].set_mask(np.array([[True, False], [True, True]]))
+    network["last"].set_mask(np.array([[True, False], [True, False]]))
+    small = sn.remove_pruned_structures(network)
+    assert (small["a"].out_features, small["b"].in_features, small["b"].out_features) == (1, 1, 1)
+    assert np.array_equal(small["a"].weight.value, network["a"].weight.value[:1])
+    x = rng.standard_normal((4, 3)).astype(np.float32)
+    np.testing.assert_allclose(small(x), network(x), rtol=1e-5, atol=1e-6)
+
+
+def test_the_constant_of_an_image_is_not_folded_away(rng):
+    """A filter that emits its bias everywhere is a frame of zeros around a constant to a convolution that pads."""
+    network = sn.chain({"a": sn.Conv2d(1, 2, 1, seed=1), "b": sn.Conv2d(2, 1, 3, padding=1, seed=2)})
+    network["a"].bias.value[:] = 1
+    network["a"].set_mask(without_unit((2, 1, 1, 1), 0))
+    x = rng.standard_normal((1, 1, 4, 4)).astype(np.float32)
+    small = sn.remove_pruned_structures(network)
+    assert small["a"].out_channels == 2
+    np.testing.assert_allclose(small(x), network(x), rtol=1e-6)
+
+
+class Sigmoid(Layer):
+    def forward(self, x, training=False):
+        return 1 / (1 + np.exp(-x))
+
+
+def test_why_layers_stay():
+    network = sn.chain(
+        {
+            "a": sn.Linear(3, 4, seed=1),
+            "sigmoid": Sigmoid(),
+            "b": sn.Linear(4, 4, seed=2),
+            "relu": sn.ReLU(),
+            "c": sn.Linear(4, 2, seed=3),
+        }
+    )
+    behind = "layer 'sigmoid' behind it, a Sigmoid, is not known to keep its 4 units apart"
+    assert fixed_layers(network, Filter()) == {"a": behind, "c": "its outputs are the network's"}
+    assert fixed_layers(network, Channel()) == {
+        "a": "its inputs are the network's",
+        "b": f"it reads 'a', whose units have to stay: {behind}",
+    }
+
+
+def test_structured_pruning_says_which_layers_it_leaves_out():
+    layers = {
+        "a": sn.Linear(3, 4, seed=1),
+        "sigmoid": Sigmoid(),
+        "b": sn.Linear(4, 4, seed=2),
+        "relu": sn.ReLU(),
+        "c": sn.Linear(4, 2, seed=3),
+    }
+    network = sn.chain(layers)
+    scores = sn.score(network, sn.scores.l1)
+    with pytest.warns(UserWarning, match=r"^not pruned by Filter\(\): 'a': layer 'sigmoid' .* apart$") as caught:
+        sn.prune(network, scores, sn.strategies.channelwise, 0.5)
+    assert caught[0].filename == __file__
+    assert network.masks()["a"].all()
+    assert network.masks()["b"].any(axis=1).sum() == 2
+    sn.prune(network, scores, sn.strategies.channelwise, 0.5, exclude=["a"])  # named: no warning
+    sn.prune(network, {"b": scores["b"]}, sn.strategies.channelwise, 0.5)  # not asked for: no warning
+
+
+@pytest.mark.parametrize("granularity", [Filter(), Channel()])
+@pytest.mark.parametrize(
+    "layers",
+    [
+        {"only": sn.Linear(3, 4)},
+        {"only": sn.Conv2d(1, 4, 3), "norm": sn.BatchNorm(4), "pool": sn.GlobalAvgPool2d()},
+        {"a": sn.Linear(3, 4), "sigmoid": Sigmoid(), "b": sn.Linear(4, 2)},
+        {"a": sn.Conv2d(2, 4, 1, groups=2), "b": sn.Conv2d(4, 4, 1, groups=2)},
+    ],
+    ids=["one layer", "one layer and others", "unknown layer between", "groups"],
+)
+def test_structured_pruning_that_can_prune_nothing_is_an_error(layers, granularity):
+    network = sn.chain(layers)
+    strategy = sn.Strategy(granularity, sn.strategies.lowest_in_layer)
+    with pytest.raises(ValueError, match=r"no layer is left to prune by (Filter|Channel)\(\) \('\w+': "):
+        sn.prune(network, sn.score(network, sn.scores.l1), strategy, 0.5)
+    x = np.ones((2, 3), np.float32)
+    with pytest.raises(ValueError, match="no layer is left to prune"):
+        sn.iterative_prune(
+            network, (x, np.zeros(2, int)), schedule=[0.9], target=0.9, strategy=strategy, retrain=lambda net: None
+        )
+    assert network.sparsity() == 0
+
+
+def test_the_ordinary_networks_leave_out_nothing_unexpected(recwarn):
+    for network in (
+        sn.models.simple_cnn(batch_norm=True),
+        sn.models.lenet_5(),
+        separable(),
+        random_cnn(3, batch_norm=True, depthwise=True),
+    ):
+        scores = sn.score(network, sn.scores.l1)
+        for granularity in (Filter(), Channel()):
+            sn.prune(network.copy(), scores, sn.Strategy(granularity, sn.strategies.lowest_in_layer), 0.5)
+    assert not recwarn.list

@@ -19,6 +19,7 @@ from ..checks import (
 from ..machine.threads import threads as use_threads
 from .layer import Layer, Parameter, Shape
 from .layers import Weighted
+from .units import take_along
 
 INPUT = "input"
 
@@ -193,16 +194,31 @@ class Network:
         factor : float in [0, 1)
             0 deletes: the weight becomes zero and the mask keeps it there. Above 0 the losing weights are multiplied by
             it, once, and go on being trained: no mask is set.
+
+        Notes
+        -----
+        What a unit (filter, neuron) owns goes with it:
+
+        - A unit that no weight reaches emits exactly 0. It keeps none, or those that it keeps read such units only; its
+          bias goes, and scale and shift of a batch normalisation behind it, whether a mask of filters or one of single
+          weights emptied it. Once it has a weight again, they are trained again, as in a new layer (bias and shift 0,
+          scale 1). The units of the output layer keep their bias.
+        - Where a call takes whole units and nothing else (outputs or inputs of a layer with all the weights they still
+          had, as `Filter` and `Channel` do), the weights go that read units which emit 0, and all that units own which
+          nothing reads. A call that takes single weights takes no others: the sparsity is exactly that of the masks.
         """
         check_fraction("factor", factor)
         layers = self.weighted()
         check_known("masks", masks, layers)
         masks = {n: check_mask(f"the mask of {n!r}", mask, layers[n].weight.shape) for n, mask in masks.items()}
-        for name, mask in masks.items():
-            if factor:
+        if factor:
+            for name, mask in masks.items():
                 layers[name].scale_weight(np.where(mask, 1.0, factor))
-            else:
-                layers[name].set_mask(mask)
+            return
+        before = self.masks()
+        for name, mask in masks.items():
+            layers[name].set_mask(mask)
+        take_along({node.name: (node.layer, node.inputs) for node in self.nodes}, before)
 
     def sparsity(self) -> float:
         """Fraction of the prunable weights that the masks remove."""

@@ -1,27 +1,25 @@
 """The cycle: score -> mask -> retrain -> evaluate, round by round, with its stop rule.
 
-The one place where the pure half of pruning (scores, masks, schedules) meets the network.
+The one place where the pure half of pruning (scores, masks, schedules) meets the network, with `scoring`.
 """
 
-import inspect
 import time
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..checks import check_count, check_fraction, check_known
-from ..machine.threads import threads as use_threads
+from ..checks import check_fraction, check_known
 from ..nn.counting import count_total
 from ..nn.losses import accuracy, softmax_cross_entropy
 from ..nn.network import Network
-from ..nn.training import Data, Evaluation, Loss, Metric, batches, check_data, evaluate
-from .dependency import extend_masks, fixed_layers
+from ..nn.training import Data, Evaluation, Loss, Metric, check_data, evaluate
+from .dependency import fixed_layers, left_out
 from .masks import Arrays
 from .scores import l1
+from .scoring import Criterion, equal_scores, importance, warn_of_equal_scores
 from .strategies import Strategy, proportional
-
-Criterion = Callable[..., np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -32,10 +30,10 @@ class Round:
     ----------
     round : int
         1, 2, ...
-    strength : float
+    requested : float
         What the schedule asked for: a sparsity (or the rate of `max_threshold`).
     sparsity, layer_sparsity
-        Fraction of the prunable weights that is gone, in all and by layer.
+        Achieved: the fraction of the prunable weights that is gone, in all and by layer.
     accuracy_before, accuracy, loss
         On the validation data: after masking, and after retraining.
     parameters_kept, macs_kept : int
@@ -47,7 +45,7 @@ class Round:
     """
 
     round: int
-    strength: float
+    requested: float
     sparsity: float
     layer_sparsity: dict[str, float]
     accuracy_before: float
@@ -74,59 +72,11 @@ class PruneHistory:
         return next((round_ for round_ in reversed(self.rounds) if round_.accepted), None)
 
 
-def score(
-    network: Network,
-    criterion: Criterion,
-    data: Data | None = None,
-    *,
-    loss: Loss = softmax_cross_entropy,
-    batch_size: int = 256,
-    max_batches: int | None = 16,
-    seed: int | np.random.Generator = 0,
-    threads: int | None = None,
-) -> Arrays:
-    """Importance of every prunable weight, by layer name.
-
-    Parameters
-    ----------
-    criterion : function
-        Its arguments say what it gets: `weight`, `gradient`, `rng` (see `scores`). One that asks for the gradient is
-        averaged over batches of `data`: I = mean over b of criterion(theta, dL_b/dtheta).
-    data : (x, y)
-        Needed by criteria of the gradient. The network is not trained: statistics and dropout are as in evaluation.
-    max_batches : int or None
-        How many batches, drawn without replacement (None: all).
-    """
-    needs = set(inspect.signature(criterion).parameters)
-    check_known("arguments of the criterion", needs, ("weight", "gradient", "rng"))
-    rng = np.random.default_rng(seed)
-    if "gradient" not in needs:
-        weights = network.weights()
-        return {n: _apply(criterion, needs, weight=w.value, rng=rng) for n, w in weights.items()}
-    if data is None:
-        raise ValueError("data must be given: the criterion scores by the gradient of the loss")
-    x, y = check_data("data", data)
-    picks = batches(rng.permutation(len(x)), check_count("batch_size", batch_size))
-    picks = picks if max_batches is None else picks[: check_count("max_batches", max_batches)]
-    totals = {}
-    with use_threads(threads):
-        for pick in picks:
-            network.backward(loss(network.forward(x[pick]), y[pick])[1], to_input=False)
-            for name, weight in network.weights().items():
-                part = _apply(criterion, needs, weight=weight.value, gradient=weight.grad, rng=rng)
-                totals[name] = totals[name] + part if name in totals else part
-    return {name: total / len(picks) for name, total in totals.items()}
-
-
-def _apply(criterion: Criterion, needs: Collection[str], **offered) -> np.ndarray:
-    return criterion(**{name: value for name, value in offered.items() if name in needs})
-
-
 def prune(
     network: Network,
     scores: Mapping[str, np.ndarray],
     strategy: Strategy,
-    strength: float,
+    sparsity: float,
     *,
     exclude: Collection[str] = (),
     overrides: Mapping[str, float] | None = None,
@@ -134,37 +84,77 @@ def prune(
 ) -> Arrays:
     """Score -> mask: apply the strategy's masks to the network in place and return them.
 
-    Whole filters and neurons take what belongs to them along (bias, batch normalisation, the next layer's columns); the
-    output layer's neurons, which are the classes, are left out (for `Channel`: the first layer's inputs), and so are
-    convolutions in groups (see `fixed_layers`). `factor` in [0, 1) reduces the losing weights instead of deleting them
-    (0 deletes).
+    The same as `network.apply_masks(strategy(scores, sparsity, current=network.masks(), ...))`, which takes along what
+    belongs to a whole filter or neuron; but layers whose units have to stay are left out (see `fixed_layers`): for
+    `Filter` the output layer, whose neurons are the classes, for `Channel` the first one, whose inputs are the
+    network's, and for both convolutions in groups.
 
     Parameters
     ----------
+    sparsity : float in [0, 1)
+        Fraction removed of all units, or the rate of `max_threshold`.
     exclude : names
         Layers left as they are.
-    overrides : dict name -> strength
-        Layers with a strength of their own.
+    overrides : dict name -> sparsity
+        Layers with a sparsity (or rate) of their own.
+    factor : float in [0, 1)
+        Reduce the losing weights by it instead of deleting them (0 deletes).
 
     Returns
     -------
     dict of masks
         As the strategy made them, before they are widened to all that belongs to a unit.
+
+    Raises
+    ------
+    ValueError
+        Where no layer is left to prune.
+
+    Warns
+    -----
+    UserWarning
+        Where whole units were asked for, and layers other than the output layer (for `Channel` the first) have to keep
+        them all; it says which and why. Naming them in `exclude` silences it.
+
+    Examples
+    --------
+    >>> from sparsenet import Linear, chain, strategies
+    >>> network = chain({"hidden": Linear(2, 2), "output": Linear(2, 1)})
+    >>> scores = {"hidden": np.array([[1.0, 2.0], [3.0, 4.0]]), "output": np.ones((1, 2))}
+    >>> prune(network, scores, strategies.channelwise, 0.5)["hidden"].astype(int).tolist()
+    [[0, 0], [1, 1]]
+    >>> network.masks()["output"].astype(int).tolist()  # what reads the first neuron is gone with it
+    [[0, 1]]
     """
-    structured = strategy.granularity.axis is not None
+    but = _layers_to_leave(network, scores, strategy, exclude, overrides)
+    return _prune(network, scores, strategy, sparsity, but, overrides, factor)
+
+
+def _layers_to_leave(network, scores, strategy, exclude, overrides) -> set[str]:
+    """The layers that are not to be pruned: those excluded, and those whose units have to stay."""
     names = network.weights()
     check_known("exclude", exclude, names)
     check_known("overrides", overrides or {}, names)
-    fixed = fixed_layers(network, strategy.granularity) if structured else set()
-    wrong = sorted(fixed & set(overrides or {}))
+    structured = strategy.granularity.axis is not None
+    fixed = fixed_layers(network, strategy.granularity) if structured else {}
+    wrong = sorted(set(fixed) & set(overrides or {}))
     if wrong:
         raise ValueError(f"overrides names {', '.join(map(repr, wrong))}, whose units have to stay")
-    left_out = (set(exclude) | fixed) & set(scores)
+    reasons = dict.fromkeys(exclude, "it is excluded") | {n: why for n, why in fixed.items() if n not in exclude}
+    if scores and not set(scores) - set(reasons):
+        listed = "; ".join(f"{name!r}: {reasons[name]}" for name in scores)
+        raise ValueError(f"no layer is left to prune by {strategy.granularity} ({listed})")
+    unexpected = left_out(network, strategy.granularity) if structured else {}
+    listed = "; ".join(f"{n!r}: {why}" for n, why in unexpected.items() if n in scores and n not in exclude)
+    if listed:
+        warnings.warn(f"not pruned by {strategy.granularity}: {listed}", stacklevel=3)
+    return set(reasons) & set(scores)
+
+
+def _prune(network, scores, strategy, sparsity, but, overrides, factor) -> Arrays:
     current = {name: mask for name, mask in network.masks().items() if name in scores}
-    masks = strategy(scores, strength, current=current, exclude=left_out, overrides=overrides)
+    masks = strategy(scores, sparsity, current=current, exclude=but, overrides=overrides)
     network.apply_masks(masks, factor=factor)
-    if structured and not factor:
-        extend_masks(network)
     return masks
 
 
@@ -172,7 +162,7 @@ def _record(
     network: Network,
     data: Data,
     number: int,
-    strength: float,
+    requested: float,
     before: Evaluation,
     after: Evaluation,
     accepted: bool,
@@ -181,7 +171,7 @@ def _record(
     counts = count_total(network, data[0].shape[1:])
     return Round(
         round=number,
-        strength=strength,
+        requested=requested,
         sparsity=network.sparsity(),
         layer_sparsity={name: 1 - float(mask.mean()) for name, mask in network.masks().items()},
         accuracy_before=before.accuracy,
@@ -230,7 +220,7 @@ def iterative_prune(
     data, validation : (x, y)
         Scores come from `data`; accuracy is judged on `validation` (`data` when not given).
     schedule : list of float
-        Strength of each round, for instance `schedules.cubic(5, 0.95)`.
+        Sparsity to reach in each round, for instance `schedules.cubic(5, 0.95)`, or the rates of `max_threshold`.
     retrain : function
         Trains the survivors in place: `lambda net: fit(net, data, epochs=2, ...)`.
     max_drop : float, optional
@@ -239,7 +229,7 @@ def iterative_prune(
     target : float, optional
         Stop once the achieved sparsity has reached it.
     exclude, overrides
-        Layers left out, and layers with a strength of their own, by name: see `prune`.
+        Layers left out, and layers with a sparsity of their own, by name: see `prune`.
     loss, metric : functions (output, y)
         For a regression `mean_squared_error` and `r_squared`; the metric is what `max_drop` judges.
     factor : float in [0, 1)
@@ -252,22 +242,35 @@ def iterative_prune(
     Notes
     -----
     A round whose loss is not finite is refused too. When a round raises (a diverging `retrain`, Ctrl-C), the network is
-    first put back to the last good one.
+    first put back to the last good one. It warns and refuses like `score` and `prune`; of equal scores only where
+    something of the layer was pruned.
+
+    Examples
+    --------
+    >>> from sparsenet import chain, Linear
+    >>> network = chain({"fc": Linear(4, 3)})
+    >>> data = np.eye(4, dtype=np.float32), np.array([0, 1, 2, 0])
+    >>> history = iterative_prune(network, data, schedule=[0.25, 0.5], retrain=lambda network: None)
+    >>> [(r.round, r.requested, r.sparsity, r.accepted) for r in history.rounds], history.stopped
+    ([(1, 0.25, 0.25, True), (2, 0.5, 0.5, True)], 'no more rounds')
     """
     check_data("data", data)
-    schedule = [check_fraction("schedule", strength) for strength in schedule]
+    schedule = [check_fraction("schedule", requested) for requested in schedule]
     for name, value in (("max_drop", max_drop), ("target", target)):
         if value is not None:
             check_fraction(name, value, closed=True)
+    but = _layers_to_leave(network, network.weights(), strategy, exclude, overrides)
     validation = data if validation is None else validation
     judge = {"loss": loss, "metric": metric, "threads": threads}
     baseline = evaluate(network, validation, **judge)
     rounds, stopped = [], "no more rounds"
-    for number, strength in enumerate(schedule, 1):
+    for number, requested in enumerate(schedule, 1):
         start, good = time.perf_counter(), network.copy()
         try:
-            scores = score(network, criterion, data, loss=loss, seed=seed, threads=threads)
-            prune(network, scores, strategy, strength, exclude=exclude, overrides=overrides, factor=factor)
+            scores = importance(network, criterion, data, loss=loss, seed=seed, threads=threads)
+            equal = equal_scores(network, scores)
+            masks = _prune(network, scores, strategy, requested, but, overrides, factor)
+            warn_of_equal_scores(criterion, [n for n in equal if (good.masks()[n] & ~masks[n]).any()])
             before = evaluate(network, validation, **judge)
             retrain(network)
             after = evaluate(network, validation, **judge)
@@ -276,7 +279,7 @@ def iterative_prune(
             raise
         accepted = np.isfinite(after.loss) and (max_drop is None or after.accuracy >= baseline.accuracy - max_drop)
         seconds = time.perf_counter() - start
-        rounds.append(_record(network, data, number, strength, before, after, bool(accepted), seconds))
+        rounds.append(_record(network, data, number, requested, before, after, bool(accepted), seconds))
         if not accepted:
             network.restore(good)
             reason = "accuracy fell too far" if np.isfinite(after.loss) else "the loss is not finite"

@@ -1,4 +1,4 @@
-"""Which arrays belong to one unit (a filter, a neuron): what goes when the unit goes.
+"""Which units (filters, neurons) go together, which layers' units have to stay, and why.
 
 A unit of a weighted layer owns its row of the weight and its bias; the scale and shift of a batch normalisation behind
 it; the row and the bias of a depthwise convolution behind it, which is tied to it channel by channel; and the columns
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..nn.layer import Layer, Parameter
-from ..nn.layers import Conv2d, Dropout, Flatten, Linear, ReLU, Weighted
-from ..nn.network import Network
-from ..nn.normalization import BatchNorm, WeightNorm
-from ..nn.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from ..nn.layers import Weighted
+from ..nn.network import INPUT, Network, Node
+from ..nn.normalization import BatchNorm
+from ..nn.units import groups_of, keeps_apart, parameters_per_unit
 from .masks import Granularity
 
-# layers that treat each channel alone and turn a channel of zeros into zeros (batch normalisation: once it is masked)
-CHANNELWISE = (BatchNorm, ReLU, Dropout, MaxPool2d, AvgPool2d, GlobalAvgPool2d, Flatten)
+OUTPUTS = "its outputs are the network's"
+INPUTS = "its inputs are the network's"
+GROUPS = "it is a convolution in groups"
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,17 @@ class Coupling:
         The layer whose output units these are.
     between : names of the batch normalisations and depthwise convolutions between, in order
     consumers : dict name -> columns per unit
-        The weighted layers that read the units. Empty where the units must stay: they are the network's outputs, run
-        into a layer of which it is not known that it keeps channels apart, or are tied to each other or to those of
-        another layer by a convolution in groups.
+        The weighted layers that read the units. Empty where the units must stay.
+    stays : str
+        Why the units must stay: they are the network's outputs, run into a layer of which it is not known that it keeps
+        channels apart, or are tied to each other or to those of another layer by a convolution in groups. Empty where
+        they may go.
     """
 
     producer: str
     between: tuple[str, ...]
     consumers: dict[str, int]
+    stays: str = ""
 
     @property
     def owners(self) -> tuple[str, ...]:
@@ -46,67 +49,101 @@ class Coupling:
 
 
 def find_couplings(network: Network) -> list[Coupling]:
-    """The coupling of every weighted layer, in order."""
+    """The coupling of every weighted layer, in order.
+
+    Examples
+    --------
+    >>> from sparsenet import BatchNorm, Conv2d, Flatten, Linear, chain
+    >>> layers = {"conv": Conv2d(1, 8, 3), "norm": BatchNorm(8), "flatten": Flatten(), "fc": Linear(8 * 4, 2)}
+    >>> for coupling in find_couplings(chain(layers)):  # images of 4 x 4: a channel is 2 x 2 features
+    ...     print(coupling)
+    Coupling(producer='conv', between=('norm',), consumers={'fc': 4}, stays='')
+    Coupling(producer='fc', between=(), consumers={}, stays="its outputs are the network's")
+    """
     return [_follow(network, name) for name in network.weighted()]
 
 
 def _follow(network: Network, producer: str) -> Coupling:
-    fixed = Coupling(producer, (), {})
-    if _groups(network[producer]) > 1:
-        return fixed
+    if groups_of(network[producer]) > 1:
+        return Coupling(producer, (), {}, GROUPS)
     units = len(network[producer].weight.value)
     between, consumers, frontier = [], {}, [producer]
     while frontier:
         readers = network.consumers(frontier.pop())
         alone = len(readers) == 1 and not frontier and not consumers  # else a unit may be dead here and read elsewhere
+        if not readers:
+            return Coupling(producer, (), {}, OUTPUTS)
         for node in readers:
-            weighted = isinstance(node.layer, Weighted)
-            if weighted and _groups(node.layer) == 1:
+            if isinstance(node.layer, Weighted) and groups_of(node.layer) == 1:
                 consumers[node.name] = node.layer.weight.value.shape[1] // units
                 continue
-            passes = _is_depthwise(node.layer) and alone if weighted else _keeps_apart(node.layer, units)
-            if not passes:
-                return fixed
-            if weighted or isinstance(node.layer, BatchNorm):
+            obstacle = _obstacle(node, units, alone)
+            if obstacle:
+                return Coupling(producer, (), {}, obstacle)
+            if isinstance(node.layer, Weighted | BatchNorm):
                 between.append(node.name)
             frontier.append(node.name)
-        if not readers:
-            return fixed
     return Coupling(producer, tuple(between), consumers)
 
 
-def unwrapped(layer: Weighted) -> Conv2d | Linear:
-    """The layer itself, or the one inside a weight normalisation."""
-    return layer.layer if isinstance(layer, WeightNorm) else layer
-
-
-def _groups(layer: Weighted) -> int:
-    return getattr(unwrapped(layer), "groups", 1)
+def _obstacle(node: Node, units: int, alone: bool) -> str:
+    """Why units cannot be followed through a layer; empty where they can."""
+    if not isinstance(node.layer, Weighted):
+        named = f"layer {node.name!r} behind it, a {type(node.layer).__name__},"
+        return "" if keeps_apart(node.layer, units) else f"{named} is not known to keep its {units} units apart"
+    if not _is_depthwise(node.layer):
+        return f"layer {node.name!r} behind it is a convolution in groups"
+    return "" if alone else f"it is read by {node.name!r}, a depthwise convolution, and by another layer"
 
 
 def _is_depthwise(layer: Weighted) -> bool:
     """Whether a convolution in groups turns each channel into one."""
-    return _groups(layer) == len(layer.weight.value) and layer.weight.value.shape[1] == 1
+    return groups_of(layer) == len(layer.weight.value) and layer.weight.value.shape[1] == 1
 
 
-def _keeps_apart(layer: Layer, units: int) -> bool:
-    channels = getattr(layer, "channels", units)  # a batch normalisation of flattened images has others
-    return type(layer) in CHANNELWISE and channels == units
+def fixed_layers(network: Network, granularity: Granularity) -> dict[str, str]:
+    """The layers whose units structured pruning must leave, with the reason.
 
+    For `Filter` those whose outputs are the network's; for `Channel` those whose inputs are. For both all convolutions
+    in groups, and for `Filter` the layers before them; only the channels of a depthwise one go, with the filters of the
+    layer before it. For both what a layer of unknown kind stands behind, or before.
 
-def fixed_layers(network: Network, granularity: Granularity) -> set[str]:
-    """The layers whose units structured pruning must leave: for `Filter` those whose outputs are the network's.
-
-    For `Channel` those whose inputs are the network's. For both all convolutions in groups, and for `Filter` the layers
-    before them; only the channels of a depthwise one go, with the filters of the layer before it.
+    Examples
+    --------
+    >>> from sparsenet import Filter, Linear, chain
+    >>> fixed_layers(chain({"hidden": Linear(2, 3), "output": Linear(3, 1)}), Filter())
+    {'output': "its outputs are the network's"}
     """
-    couplings = find_couplings(network)
-    free = (
-        {coupling.producer for coupling in couplings if coupling.consumers}
-        if granularity.axis == 0
-        else {name for coupling in couplings for name in coupling.consumers}
-    )
-    return set(network.weighted()) - free
+    couplings = {coupling.producer: coupling for coupling in find_couplings(network)}
+    if granularity.axis == 0:
+        return {name: coupling.stays for name, coupling in couplings.items() if coupling.stays}
+    free = {name for coupling in couplings.values() for name in coupling.consumers}
+    return {name: _why_inputs_stay(network, name, couplings) for name in couplings if name not in free}
+
+
+def _why_inputs_stay(network: Network, name: str, couplings: dict[str, Coupling]) -> str:
+    if groups_of(network[name]) > 1:
+        return GROUPS
+    sources = {node.name: node.inputs for node in network.nodes}
+    frontier = list(sources[name])
+    while frontier:
+        source = frontier.pop()
+        if source == INPUT:
+            return INPUTS
+        if source in couplings and not _is_depthwise(network[source]):
+            return f"it reads {source!r}, whose units have to stay: {couplings[source].stays}"
+        frontier.extend(sources[source])
+    raise AssertionError("every path leads to the input")
+
+
+def left_out(network: Network, granularity: Granularity) -> dict[str, str]:
+    """Those of `fixed_layers` that a user would not expect, with the reason.
+
+    Classes and the network's inputs are no units to prune, and a depthwise convolution follows the layer before it.
+    """
+    follow = {name for coupling in find_couplings(network) for name in coupling.between}
+    fixed = fixed_layers(network, granularity)
+    return {name: why for name, why in fixed.items() if why not in (OUTPUTS, INPUTS) and name not in follow}
 
 
 def unit_columns(weight: np.ndarray, per_unit: int) -> np.ndarray:
@@ -114,51 +151,18 @@ def unit_columns(weight: np.ndarray, per_unit: int) -> np.ndarray:
     return weight.reshape(len(weight), weight.shape[1] // per_unit, -1)
 
 
-def extend_masks(network: Network) -> None:
-    """Mask all that belongs to the units whose every weight is masked: bias, what is between, the next columns.
+def removable_units(network: Network, coupling: Coupling) -> np.ndarray:
+    """Units that can go without a change of the output: they emit exactly 0, or nothing reads them.
 
-    The output then is that of a network without these units, exactly: a masked filter emits 0, not its bias or the beta
-    of the batch normalisation behind it.
+    A unit whose weights are masked and whose bias is not (set by the layer's own `set_mask`) emits a constant, and
+    stays: a constant of an image cannot be moved into the next layer's bias where that pads with zeros.
     """
-    for coupling in find_couplings(network):
-        if not coupling.consumers:
-            continue
-        alive = _alive(network, coupling)
-        for name in coupling.owners:
-            layer = network[name]
-            if isinstance(layer, Weighted):
-                mask = network.masks()[name]
-                layer.set_mask(mask & alive.reshape(-1, *[1] * (mask.ndim - 1)))
-            for parameter in _shifts(layer):
-                parameter.set_mask(alive if parameter.mask is None else parameter.mask & alive)
-        for name, per_unit in coupling.consumers.items():
-            mask = network.masks()[name]
-            network[name].set_mask((unit_columns(mask, per_unit) & alive[:, None]).reshape(mask.shape))
-
-
-def _alive(network: Network, coupling: Coupling) -> np.ndarray:
-    """Units that still have weights of their own, in each layer where they have any, and a weight that reads them."""
     masks = network.masks()
-    writes = [_rows_with_weights(masks[name]) for name in coupling.owners if name in masks]
-    reads = [unit_columns(masks[name], per).any(axis=(0, 2)) for name, per in coupling.consumers.items()]
-    return np.logical_and.reduce(writes) & np.logical_or.reduce(reads)
-
-
-def _rows_with_weights(mask: np.ndarray) -> np.ndarray:
-    return mask.reshape(len(mask), -1).any(axis=1)
-
-
-def _shifts(layer: Layer) -> list[Parameter]:
-    """The parameters of one number per unit: what a layer makes of zeros is zero where they are."""
-    return list(layer.parameters().values()) if isinstance(layer, BatchNorm) else [layer.bias]
-
-
-def silent_units(network: Network, coupling: Coupling) -> np.ndarray:
-    """Units that can go without a change of the output: they emit exactly 0, or nothing reads them."""
-    masks = network.masks()
-    last = [name for name in coupling.owners if name in masks][-1]
-    zero = ~_rows_with_weights(masks[last])
-    for parameter in _shifts(network[coupling.owners[-1]]):
-        zero &= parameter.value == 0
     unread = [~unit_columns(masks[name], per).any(axis=(0, 2)) for name, per in coupling.consumers.items()]
-    return zero | np.logical_and.reduce(unread)
+    silent = np.zeros(len(masks[coupling.producer]), bool)
+    for name in coupling.owners:
+        if name in masks:
+            unreached = silent | ~masks[name].reshape(len(masks[name]), -1).any(axis=1)
+        shifts = [parameter.value == 0 for parameter in parameters_per_unit(network[name])]
+        silent = unreached & np.logical_and.reduce(shifts)
+    return silent | np.logical_and.reduce(unread)

@@ -2,6 +2,14 @@
 
 Exactly round(sparsity * n) of n units go (Python's half-even rounding, as torch's), those of the lowest scores; of
 equal scores the lower index goes first. Units that are already pruned stay pruned and count.
+
+Which granularity when: `Weight()`, the most goes at the same accuracy, and the sparse kernels (`compile`) turn it into
+speed; `Block(4, 1)`, coarser and faster still there; `Filter()`, a smaller dense network (`remove_pruned_structures`)
+that is fast everywhere, of which much less can go; `Channel()`, the same judged by the weights that read a unit.
+
+Scope: `"global"` finds by itself which layers can spare weights (99.29 % against 98.94 % on MNIST, L1, 90 % gone in one
+step), mostly those with the most weights, which need not be those that cost the time. `"layer"` takes the same part of
+each, which makes the convolutions fast too, and is for scores that do not compare across layers.
 """
 
 import math
@@ -17,14 +25,28 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Weight:
-    """Every weight is a unit of its own (unstructured pruning)."""
+    """Every weight is a unit of its own (unstructured pruning).
+
+    Examples
+    --------
+    >>> scores = np.array([[1.0, 4.0, 2.0], [3.0, 6.0, 5.0]])
+    >>> make_masks({"fc": scores}, 0.5, granularity=Weight())["fc"].astype(int).tolist()
+    [[0, 1, 0], [0, 1, 1]]
+    """
 
     axis = None
 
 
 @dataclass(frozen=True)
 class Filter:
-    """A unit is an output: a filter of a convolution, a neuron with its incoming weights (axis 0)."""
+    """A unit is an output: a filter of a convolution, a neuron with its incoming weights (axis 0).
+
+    Examples
+    --------
+    >>> scores = np.array([[1.0, 4.0, 2.0], [3.0, 6.0, 5.0]])  # 7 and 14
+    >>> make_masks({"fc": scores}, 0.5, granularity=Filter())["fc"].astype(int).tolist()
+    [[0, 0, 0], [1, 1, 1]]
+    """
 
     axis = 0
 
@@ -35,6 +57,12 @@ class Channel:
 
     The article's theta_ij runs from neuron i to neuron j, so that its sum over j is this one. In a linear layer behind
     a flatten an input is a single feature.
+
+    Examples
+    --------
+    >>> scores = np.array([[1.0, 4.0, 2.0], [3.0, 6.0, 5.0]])  # 4, 10 and 7
+    >>> make_masks({"fc": scores}, 1 / 3, granularity=Channel())["fc"].astype(int).tolist()
+    [[0, 1, 1], [0, 1, 1]]
     """
 
     axis = 1
@@ -48,7 +76,13 @@ class Block:
     do not divide, the last block is smaller: its importance is the sum over what is there, and so tends to be lower.
 
     `Block(2, 1)` and `Block(4, 1)` are what the sparse kernels run fastest. `prune` treats blocks like weights: it
-    spares no layer, and no bias or column of the next layer goes along.
+    spares no layer, and no weight of the next layer goes along.
+
+    Examples
+    --------
+    >>> scores = np.array([[1.0, 4.0, 2.0], [3.0, 6.0, 5.0], [7.0, 9.0, 8.0]])  # blocks: 4, 10, 7 and 7, 9, 8
+    >>> make_masks({"fc": scores}, 0.5, granularity=Block(2, 1))["fc"].astype(int).tolist()
+    [[0, 1, 0], [0, 1, 0], [0, 1, 1]]
     """
 
     rows: int
@@ -72,40 +106,76 @@ def sum_over_structures(scores: np.ndarray, granularity: Granularity) -> np.ndar
     themselves, flat; for `Block(r, c)` flat, block (R, S) at R ceil(C kh kw / c) + S, with
 
     I_RS = sum of the scores of rows R r ... min(R r + r, O) - 1, columns S c ... min(S c + c, C kh kw) - 1
+
+    Examples
+    --------
+    >>> scores = np.array([[1.0, 4.0, 2.0], [3.0, 6.0, 5.0]])
+    >>> sum_over_structures(scores, Filter()).tolist(), sum_over_structures(scores, Channel()).tolist()
+    ([7.0, 14.0], [4.0, 10.0, 7.0])
     """
     if isinstance(granularity, Block):
         matrix = scores.reshape(len(scores), -1)
         strips = np.add.reduceat(matrix, range(0, len(matrix), granularity.rows), axis=0, dtype=np.float64)
         return np.add.reduceat(strips, range(0, matrix.shape[1], granularity.columns), axis=1).reshape(-1)
     if granularity.axis is None:
-        return scores.reshape(-1)
+        return scores.flatten()
     others = tuple(axis for axis in range(scores.ndim) if axis != granularity.axis)
     return scores.sum(axis=others, dtype=np.float64)
 
 
 def spread_over_weights(units: np.ndarray, shape: tuple[int, ...], granularity: Granularity) -> np.ndarray:
-    """Mask of shape `shape` from one boolean per unit: the inverse of `sum_over_structures` for masks."""
+    """Mask of shape `shape` from one boolean per unit: the inverse of `sum_over_structures` for masks.
+
+    Examples
+    --------
+    >>> spread_over_weights(np.array([True, False]), (2, 3), Filter()).astype(int).tolist()
+    [[1, 1, 1], [0, 0, 0]]
+    """
     if isinstance(granularity, Block):
         row = np.arange(shape[0]) // granularity.rows
         column = np.arange(math.prod(shape[1:])) // granularity.columns
         return units.reshape(row[-1] + 1, -1)[row[:, None], column].reshape(shape)
     if granularity.axis is None:
-        return units.reshape(shape)
+        return units.reshape(shape).copy()
     wide = [1] * len(shape)
     wide[granularity.axis] = -1
     return np.broadcast_to(units.reshape(wide), shape).copy()
 
 
-def keep_highest(scores: np.ndarray, count: int, kept: np.ndarray, protected: np.ndarray) -> np.ndarray:
+def prune_lowest(scores: np.ndarray, count: int, kept: np.ndarray, protected: np.ndarray) -> np.ndarray:
     """Prune `count` entries of a flat score array in all; True = kept.
 
     Those outside `kept` go first, then the lowest scores (ties: the lowest index); `protected` ones only if nothing
     else is left.
+
+    Examples
+    --------
+    >>> scores = np.array([5.0, 1.0, 2.0, 2.0])
+    >>> kept, protected = np.array([False, True, True, True]), np.array([False, True, False, False])
+    >>> prune_lowest(scores, 2, kept, protected).tolist()  # the first is gone already, the second is protected
+    [False, True, False, True]
     """
     order = np.lexsort((scores, protected & kept, kept))  # the last key is the first criterion; stable
     mask = np.ones(scores.size, bool)
     mask[order[: max(count, int((~kept).sum()))]] = False
     return mask
+
+
+def check_scores(name: str, scores: np.ndarray) -> None:
+    """Refuse what cannot be ranked: no plain array of real numbers, NaN, infinity.
+
+    Examples
+    --------
+    >>> check_scores("the scores of 'fc'", np.array([[1.0, np.nan]]))
+    Traceback (most recent call last):
+    ValueError: the scores of 'fc' hold NaN or infinity: they cannot be ranked
+    """
+    if not isinstance(scores, np.ndarray) or isinstance(scores, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a plain array, not {type(scores).__name__}")
+    if scores.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be real numbers, not {scores.dtype}")
+    if not np.isfinite(scores).all():
+        raise ValueError(f"{name} hold NaN or infinity: they cannot be ranked")
 
 
 def _check(
@@ -123,13 +193,21 @@ def _check(
             f"granularity must be Weight(), Filter(), Channel() or Block(rows, columns), not {granularity!r}"
         )
     for name, array in scores.items():
-        if not isinstance(array, np.ndarray) or array.ndim < 2:
-            raise ValueError(f"the scores of {name!r} must be an array of 2 or more dimensions, like the weight")
-        if not np.isfinite(array).all():
-            raise ValueError(f"the scores of {name!r} hold NaN or infinity: they cannot be ranked")
+        check_scores(f"the scores of {name!r}", array)
+        if array.ndim < 2:
+            raise ValueError(
+                f"the scores of {name!r} must have 2 or more dimensions, like the weight, not {array.ndim}"
+            )
     for name, mask in (current or {}).items():
-        if name in scores and (np.asarray(mask).dtype != bool or np.shape(mask) != scores[name].shape):
-            raise ValueError(f"the current mask of {name!r} must be bool of shape {scores[name].shape}")
+        if name not in scores:
+            continue
+        shape, dtype = scores[name].shape, np.asarray(mask).dtype
+        if isinstance(mask, np.ma.MaskedArray):
+            raise TypeError(f"the current mask of {name!r} must be a plain array, not a NumPy masked array")
+        if dtype.kind != "b" or np.shape(mask) != shape:
+            raise ValueError(
+                f"the current mask of {name!r} must be bool of shape {shape}, not {dtype} of shape {np.shape(mask)}"
+            )
     for argument, names in (("current", current or ()), ("exclude", exclude), ("overrides", overrides)):
         check_known(argument, names, scores)
     both = sorted(set(exclude) & set(overrides))
@@ -187,6 +265,17 @@ def make_masks(
     Within a pool of n units, prune the round(sparsity n) of lowest importance: in other words those with I < tau, tau
     the pool's quantile (the article's layerwise rule, read as a threshold per layer; its rule by proportion is one
     threshold for the whole network).
+
+    Examples
+    --------
+    Three of six go: the lowest of all, or (round(0.5 * 2) and round(0.5 * 4)) of each layer.
+
+    >>> scores = {"a": np.array([[3.0, 1.0]]), "b": np.array([[1.5, 2.0, 5.0, 6.0]])}
+    >>> {name: mask.astype(int).tolist() for name, mask in make_masks(scores, 0.5).items()}
+    {'a': [[1, 0]], 'b': [[0, 0, 1, 1]]}
+    >>> masks = make_masks(scores, 0.5, scope="layer", overrides={"b": 0.25})
+    >>> {name: mask.astype(int).tolist() for name, mask in masks.items()}
+    {'a': [[1, 0]], 'b': [[0, 1, 1, 1]]}
     """
     sparsity = check_fraction("sparsity", sparsity)
     check_count("keep_at_least", keep_at_least, at_least=0)
@@ -198,10 +287,10 @@ def make_masks(
     pooled = [name for name in scores if name not in exclude and name not in overrides]
     pools = [(pooled, sparsity)] if scope == "global" else [([name], sparsity) for name in pooled]
     pools += [([n], check_fraction(f"overrides[{n!r}]", s)) for n, s in overrides.items()]
-    for names, fraction in pools:
+    for names, pool_sparsity in pools:
         if names:
             pool = {name: scores[name] for name in names}
-            masks |= _prune_pool(pool, fraction, granularity, masks, keep_at_least)
+            masks |= _prune_pool(pool, pool_sparsity, granularity, masks, keep_at_least)
     return masks
 
 
@@ -218,7 +307,7 @@ def _prune_pool(pool: Arrays, sparsity: float, granularity: Granularity, current
     protected = {n: _highest(np.where(kept[n], v, -np.inf), keep_at_least) & kept[n] for n, v in values.items()}
     flat, flat_kept, flat_protected = (np.concatenate([d[n] for n in pool]) for d in (values, kept, protected))
     count = min(round(sparsity * flat.size), flat.size - int(flat_protected.sum()))
-    mask = keep_highest(flat, count, flat_kept, flat_protected)
+    mask = prune_lowest(flat, count, flat_kept, flat_protected)
     cuts = np.cumsum([values[name].size for name in pool])[:-1]
     return {
         name: spread_over_weights(units, pool[name].shape, granularity) & current[name]
@@ -243,6 +332,11 @@ def mask_below_maximum(
     weights: trained weights crowd around zero, and far more than 20 % lie below a fifth of the largest. Implemented as
     printed, with any criterion in the place of |w|: prune where I < rate * max I, the maximum over what the layer still
     keeps.
+
+    Examples
+    --------
+    >>> mask_below_maximum({"fc": np.array([[10.0, 2.0, 1.9], [0.0, 5.0, 2.1]])}, 0.2)["fc"].astype(int).tolist()
+    [[1, 1, 0], [0, 1, 1]]
     """
     rate = check_fraction("rate", rate)
     overrides = overrides or {}
@@ -252,8 +346,8 @@ def mask_below_maximum(
         units = sum_over_structures(scores[name] * masks[name], granularity)
         if units.min() < 0:
             raise ValueError(f"the scores of {name!r} must not be negative for a threshold by their maximum")
-        fraction = check_fraction(f"overrides[{name!r}]", overrides.get(name, rate))
+        own_rate = check_fraction(f"overrides[{name!r}]", overrides.get(name, rate))
         kept = sum_over_structures(masks[name], granularity) > 0
-        threshold = fraction * units[kept].max(initial=0)
+        threshold = own_rate * units[kept].max(initial=0)
         masks[name] &= spread_over_weights(units >= threshold, scores[name].shape, granularity)
     return masks

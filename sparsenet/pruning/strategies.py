@@ -1,36 +1,69 @@
-"""The article's pruning strategies: presets of (granularity, scope, rule), section 4.1 and 5.2.2."""
+"""The article's pruning strategies: presets of (granularity, rule), section 4.1 and 5.2.2.
 
-from collections.abc import Callable, Mapping
+Which when (figures: MNIST, L1; the table in `scores`):
+
+- `proportional` for accuracy at a given number of weights: the layers that can spare most lose most.
+- `layerwise` for speed: every layer gets thin, the convolutions too, which hold few of the weights and most of the
+  arithmetic; and where a criterion's scores do not compare across layers.
+- `channelwise` for a smaller dense network that any library runs (`remove_pruned_structures`). Half of the filters,
+  75 % of the weights, went at no cost; nine tenths of them cost two points, whatever the criterion.
+- `max_threshold` to follow the article: its number is a rate, no fraction of the weights. At the rate that prunes 90 %
+  it did as well as `proportional`.
+
+Examples
+--------
+>>> scores = {"a": np.array([[1.0, 2.0], [3.0, 4.0]]), "b": np.array([[5.0, 8.0]])}
+>>> for strategy in (layerwise, channelwise, proportional, max_threshold):
+...     print([mask.astype(int).tolist() for mask in strategy(scores, 0.5).values()])
+[[[0, 0], [1, 1]], [[0, 1]]]
+[[[0, 0], [1, 1]], [[1, 1]]]
+[[[0, 0], [0, 1]], [[1, 1]]]
+[[[0, 1], [1, 1]], [[1, 1]]]
+"""
+
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from .masks import Arrays, Filter, Granularity, Weight, make_masks, mask_below_maximum
 
-
-def lowest_in_layer(scores: Mapping[str, np.ndarray], strength: float, **options) -> Arrays:
-    """Rule: the fraction `strength` of the units of each layer, the lowest scores."""
-    return make_masks(scores, strength, scope="layer", **options)
-
-
-def lowest_of_all(scores: Mapping[str, np.ndarray], strength: float, **options) -> Arrays:
-    """Rule: the fraction `strength` of all units, the lowest scores wherever they are."""
-    return make_masks(scores, strength, scope="global", **options)
+lowest_in_layer = partial(make_masks, scope="layer")
+lowest_of_all = partial(make_masks, scope="global")
 
 
 @dataclass(frozen=True)
 class Strategy:
     """What goes as one (`granularity`), and the rule that says how many of them and where.
 
-    Calling it, strategy(scores, strength, current=, exclude=, overrides=), gives the masks.
+    The rules are `lowest_in_layer` and `lowest_of_all`, which are `make_masks` with its scope, `mask_below_maximum`, or
+    any function that takes the same arguments.
+
+    Examples
+    --------
+    >>> pairs = Strategy(Weight(), lowest_in_layer)
+    >>> masks = pairs({"a": np.array([[1.0, 2.0]]), "b": np.array([[9.0, 8.0, 7.0, 6.0]])}, 0.5, exclude=["a"])
+    >>> {name: mask.astype(int).tolist() for name, mask in masks.items()}
+    {'a': [[1, 1]], 'b': [[1, 1, 0, 0]]}
     """
 
     granularity: Granularity
     rule: Callable[..., Arrays]
 
-    def __call__(self, scores: Mapping[str, np.ndarray], strength: float, **options) -> Arrays:
-        """Masks for scores, at this strength (a sparsity, or the rate of `max_threshold`)."""
-        return self.rule(scores, strength, granularity=self.granularity, **options)
+    def __call__(
+        self,
+        scores: Mapping[str, np.ndarray],
+        sparsity: float,
+        *,
+        current: Mapping[str, np.ndarray] | None = None,
+        exclude: Collection[str] = (),
+        overrides: Mapping[str, float] | None = None,
+    ) -> Arrays:
+        """Masks for scores, at this sparsity (for `max_threshold`: its rate); arguments as for `make_masks`."""
+        return self.rule(
+            scores, sparsity, granularity=self.granularity, current=current, exclude=exclude, overrides=overrides
+        )
 
 
 layerwise = Strategy(Weight(), lowest_in_layer)
@@ -47,7 +80,7 @@ proportional = Strategy(Weight(), lowest_of_all)
 all N weights, those of the lowest importance, goes wherever it is."""
 
 max_threshold = Strategy(Weight(), mask_below_maximum)
-"""Printed: mask = |w| < rate * max|w|, per layer; the strength is the rate, not a sparsity."""
+"""Printed: mask = |w| < rate * max|w|, per layer; the number it is called with is the rate, not a sparsity."""
 
 STRATEGIES = {
     "layerwise": layerwise,

@@ -5,19 +5,32 @@ import numpy as np
 from ..nn.layer import Layer
 from ..nn.layers import Conv2d, Weighted
 from ..nn.network import Network
-from .dependency import find_couplings, silent_units, unwrapped
+from ..nn.units import unwrapped
+from .dependency import find_couplings, removable_units
 
 
 def remove_pruned_structures(network: Network) -> Network:
     """A smaller dense network with the same outputs: filters, channels and neurons that contribute nothing are gone.
 
     A unit goes when it emits exactly 0 (its weights are masked, and its bias, or the scale and shift of the batch
-    normalisation behind it, are 0) or when every weight that reads it is masked. With it go its row, bias, running
-    statistics, optimiser state, and the next layer's columns. Masks of what remains are kept. At least one unit per
-    layer stays. A weight-pruned network mostly has no such units: then the copy is as large as the original.
+    normalisation behind it, are 0, as `Network.apply_masks` leaves them) or when every weight that reads it is masked.
+    With it go its row, bias, running statistics, optimiser state, and the next layer's columns. Masks of what remains
+    are kept. At least one unit per layer stays. A network of which single weights are pruned mostly has no such units:
+    then the copy is as large as the original.
 
     The channels of a depthwise convolution go with the units before it, and settle which ones go. Units before or of
     another convolution in groups stay: the groups would become unequal.
+
+    Examples
+    --------
+    >>> from sparsenet import Linear, chain
+    >>> network = chain({"hidden": Linear(2, 3), "output": Linear(3, 1)})
+    >>> network.apply_masks({"hidden": np.array([[True, True], [False, False], [True, True]])})
+    >>> remove_pruned_structures(network)
+    Network(
+      hidden: Linear(in_features=2, out_features=2)
+      output: Linear(in_features=2, out_features=1)
+    )
     """
     small = network.copy()
     removed = True
@@ -26,7 +39,7 @@ def remove_pruned_structures(network: Network) -> Network:
         for coupling in find_couplings(small):
             if not coupling.consumers:
                 continue
-            keep = np.flatnonzero(~silent_units(small, coupling))
+            keep = np.flatnonzero(~removable_units(small, coupling))
             keep = keep if keep.size else np.array([0])
             units = len(small[coupling.producer].weight.value)
             if keep.size == units:

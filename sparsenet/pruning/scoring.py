@@ -1,0 +1,131 @@
+"""Scores of a network's weights: a criterion over its layers, and over batches of data where it asks for gradients."""
+
+import inspect
+import warnings
+from collections.abc import Callable, Collection
+
+import numpy as np
+
+from ..checks import check_count, check_known
+from ..machine.threads import threads as use_threads
+from ..nn.layer import Parameter
+from ..nn.losses import softmax_cross_entropy
+from ..nn.network import Network
+from ..nn.training import Data, Loss, batches, check_data
+from .masks import Arrays, check_scores
+
+Criterion = Callable[..., np.ndarray]
+
+
+def score(
+    network: Network,
+    criterion: Criterion,
+    data: Data | None = None,
+    *,
+    loss: Loss = softmax_cross_entropy,
+    batch_size: int = 256,
+    max_batches: int | None = 16,
+    seed: int | np.random.Generator = 0,
+    threads: int | None = None,
+) -> Arrays:
+    """Importance of every prunable weight, by layer name.
+
+    Parameters
+    ----------
+    criterion : function
+        Its arguments say what it gets: `weight`, `gradient`, `rng` (see `scores`), the arrays read-only. One that asks
+        for the gradient is averaged over batches of `data`: I = mean over b of criterion(theta, dL_b/dtheta).
+    data : (x, y)
+        Needed by criteria of the gradient. The network is not trained: statistics and dropout are as in evaluation.
+    max_batches : int or None
+        How many batches, drawn without replacement (None: all).
+
+    Warns
+    -----
+    UserWarning
+        Where all weights that a layer still has score the same, as in a dead layer, or when the loss is 0: they are
+        pruned in the order of their index.
+
+    Examples
+    --------
+    >>> from sparsenet import Linear, chain, scores
+    >>> network = chain({"fc": Linear(2, 2)})
+    >>> network["fc"].set_weight(np.array([[1.0, -2.0], [0.5, 0.0]]))
+    >>> score(network, scores.l1)["fc"].tolist()
+    [[1.0, 2.0], [0.5, 0.0]]
+    """
+    options = {"loss": loss, "batch_size": batch_size, "max_batches": max_batches, "seed": seed, "threads": threads}
+    scores = importance(network, criterion, data, **options)
+    warn_of_equal_scores(criterion, equal_scores(network, scores))
+    return scores
+
+
+def importance(
+    network: Network,
+    criterion: Criterion,
+    data: Data | None = None,
+    *,
+    loss: Loss = softmax_cross_entropy,
+    batch_size: int = 256,
+    max_batches: int | None = 16,
+    seed: int | np.random.Generator = 0,
+    threads: int | None = None,
+) -> Arrays:
+    """What `score` returns, without its warning."""
+    needs = set(inspect.signature(criterion).parameters)
+    check_known("arguments of the criterion", needs, ("weight", "gradient", "rng"))
+    rng = np.random.default_rng(seed)
+    if "gradient" not in needs:
+        return {name: _score_layer(criterion, needs, name, w, rng) for name, w in network.weights().items()}
+    if data is None:
+        raise ValueError("data must be given: the criterion scores by the gradient of the loss")
+    x, y = check_data("data", data)
+    picks = batches(rng.permutation(len(x)), check_count("batch_size", batch_size))
+    picks = picks if max_batches is None else picks[: check_count("max_batches", max_batches)]
+    totals = {}
+    with use_threads(threads):
+        for pick in picks:
+            network.backward(loss(network.forward(x[pick]), y[pick])[1], to_input=False)
+            for name, weight in network.weights().items():
+                part = _score_layer(criterion, needs, name, weight, rng)
+                totals[name] = totals[name] + part if name in totals else part
+    return {name: total / len(picks) for name, total in totals.items()}
+
+
+def _score_layer(
+    criterion: Criterion, needs: Collection[str], name: str, weight: Parameter, rng: np.random.Generator
+) -> np.ndarray:
+    """Scores of one layer: checked, and an array of their own."""
+    offered = {"weight": _to_read(weight.value), "gradient": _to_read(weight.grad), "rng": rng}
+    scores = criterion(**{argument: value for argument, value in offered.items() if argument in needs})
+    called = f"the scores of {name!r} by criterion {_name(criterion)!r}"
+    check_scores(called, scores)
+    if scores.shape != weight.value.shape:
+        raise ValueError(f"{called} must have the weight's shape {weight.value.shape}, not {scores.shape}")
+    return np.array(scores)
+
+
+def _to_read(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _name(criterion: Criterion) -> str:
+    return getattr(criterion, "__name__", repr(criterion))
+
+
+def equal_scores(network: Network, scores: Arrays) -> list[str]:
+    """The layers whose kept weights, two or more, all score the same."""
+    kept = {name: scores[name][mask] for name, mask in network.masks().items()}
+    return [name for name, values in kept.items() if values.size > 1 and (values == values[0]).all()]
+
+
+def warn_of_equal_scores(criterion: Criterion, names: Collection[str]) -> None:
+    """Tell the caller's caller that the criterion cannot rank the weights of these layers."""
+    if names:
+        warnings.warn(
+            f"criterion {_name(criterion)!r} gives all weights of {', '.join(map(repr, names))} the same score: which "
+            "of them are pruned is settled by their index (a dead layer, or a loss of 0?)",
+            stacklevel=3,
+        )
