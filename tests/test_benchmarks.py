@@ -190,12 +190,14 @@ def test_the_reference_is_the_network_in_float64(workload):
     np.testing.assert_allclose(workloads.reference_output(network, x), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_every_engine_that_is_installed_agrees_with_the_reference(workload, tmp_path):
+@pytest.mark.parametrize("torch", [False, pytest.param(True, marks=pytest.mark.torch)])
+def test_every_engine_that_is_installed_agrees_with_the_reference(workload, tmp_path, torch):
     network, x = workload
     path = tmp_path / "workload.pickle"
     path.write_bytes(pickle.dumps((network, x, workloads.reference_output(network, x))))
-    engines = [name for name, engine in ENGINES.items() if engine.takes(network)]
+    engines = [name for name, each in ENGINES.items() if each.takes(network) and ("torch" in each.packages) == torch]
     workers = {name: worker.Worker(name, 1, tmp_path) for name in engines}
+    assert not workers["torch" if torch else "sparsenet"].skipped
     for name, process in workers.items():
         if not process.skipped:
             answer = process.ask(do="prepare", program="a", workload=str(path))
