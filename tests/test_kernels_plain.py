@@ -88,10 +88,9 @@ def test_the_kernels_in_another_mode(tmp_path, variables, tests, select):
 
 def test_the_cache_on_disk_hits_in_a_new_process(tmp_path):
     code = (
-        "import numpy as np; from sparsenet.kernels import im2col_conv as conv\n"
-        "one = np.ones((1, 1, 3, 3), np.float32)\n"
-        "conv.conv2d(one, one, np.zeros(1, np.float32), (1, 1), (0, 0))\n"
-        "print(sum(conv._forward.stats.cache_hits.values()), sum(conv._forward.stats.cache_misses.values()))"
+        "import numpy as np; from sparsenet.kernels import activation\n"
+        "activation.relu(np.ones(3, np.float32))\n"
+        "print(sum(activation._relu.stats.cache_hits.values()), sum(activation._relu.stats.cache_misses.values()))"
     )
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     runs = [
@@ -106,10 +105,9 @@ def test_an_edit_of_any_kernel_file_is_noticed(tmp_path):
     package = tmp_path / "sparsenet"
     shutil.copytree(Path(sn.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     code = (
-        "import numpy as np; from sparsenet.kernels import im2col_conv as conv\n"
-        "one = np.ones((1, 1, 3, 3), np.float32)\n"
-        "conv.conv2d(one, one, np.zeros(1, np.float32), (1, 1), (0, 0))\n"
-        "print(sum(conv._forward.stats.cache_hits.values()))"
+        "import numpy as np; from sparsenet.kernels import activation\n"
+        "activation.relu(np.ones(3, np.float32))\n"
+        "print(sum(activation._relu.stats.cache_hits.values()))"
     )
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, "-c", code]
