@@ -1,6 +1,7 @@
-"""Fixtures, and the one switch: MNIST tests run where SPARSENET_DATA names a folder that has the files."""
+"""Fixtures; MNIST tests run where SPARSENET_DATA names a folder that has the files, torch tests where torch is."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,14 @@ def mnist_folder():
 
 
 def pytest_collection_modifyitems(items):
+    missing = {}
     if mnist_folder() is None:
-        for item in items:
-            if item.get_closest_marker("mnist"):
-                item.add_marker(pytest.mark.skip(reason="SPARSENET_DATA names no folder with mnist/"))
+        missing["mnist"] = pytest.mark.skip(reason="SPARSENET_DATA names no folder with mnist/")
+    if find_spec("torch") is None:
+        missing["torch"] = pytest.mark.skip(reason="torch is not installed")
+    for item in items:
+        for marker in missing.keys() & {mark.name for mark in item.iter_markers()}:
+            item.add_marker(missing[marker])
 
 
 @pytest.fixture

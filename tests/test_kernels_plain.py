@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 def run_again(tmp_path, tests, **variables):
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)} | variables
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not torch", *tests],
         cwd=HERE.parent,
         env=environment,
         capture_output=True,
@@ -31,10 +31,10 @@ HASWELL = (
 )
 AVX512 = HASWELL + ",+avx512f,+avx512vl,+avx512bw,+avx512dq,+avx512cd"
 HAS_AVX512 = llvm.get_host_cpu_features().get("avx512f", False)
-BOUNDS = "test_convolution or (test_layers and not torch) or test_sparse or any_number"
 X86 = platform.machine() in ("x86_64", "AMD64")
 
 
+@pytest.mark.modes
 @pytest.mark.parametrize(
     ("variables", "tests", "select"),
     [
@@ -48,7 +48,7 @@ X86 = platform.machine() in ("x86_64", "AMD64")
         pytest.param(
             {"NUMBA_BOUNDSCHECK": "1"} | FEW,
             KERNELS,
-            "not torch and not threads and not masked_compacted",
+            "not threads and not masked_compacted",
             id="bounds checking",
         ),
         pytest.param(

@@ -77,8 +77,8 @@ def test_output_shape_is_the_shape_of_the_output(rng, name):
 
 
 def torch_twin(name):
-    torch = pytest.importorskip("torch")
-    nn = torch.nn
+    from torch import nn
+
     return {
         "conv": lambda: nn.Conv2d(2, 3, 3, padding=1),
         "conv stride 2, kernel 2x3": lambda: nn.Conv2d(2, 3, (2, 3), stride=(2, 1), padding=(0, 2)),
@@ -98,6 +98,7 @@ def torch_twin(name):
     }[name]().double()
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", [n for n in LAYERS if not any(w in n for w in ("global", "flat", "drop", "weight"))])
 def test_forward_and_backward_are_torchs(rng, name):
     twin = torch_twin(name)

@@ -18,7 +18,8 @@ OPTIMIZERS = {
 
 
 def torch_optimizer(name, parameters):
-    torch = pytest.importorskip("torch")
+    import torch
+
     return {
         "sgd": lambda: torch.optim.SGD(parameters, lr=0.1),
         "momentum": lambda: torch.optim.SGD(parameters, lr=0.1, momentum=0.9),
@@ -51,9 +52,11 @@ def test_adam_by_hand():
     np.testing.assert_allclose(parameter.value, [0.9, 1.1, 1.0])
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_steps_are_torchs(rng, name):
-    torch = pytest.importorskip("torch")
+    import torch
+
     parameter = Parameter(rng.standard_normal((3, 4)))
     twin = torch.from_numpy(parameter.value.copy()).requires_grad_()
     optimizer = torch_optimizer(name, [twin])

@@ -1,73 +1,135 @@
-"""The README's code runs, and its figures are those of the stored results."""
+"""The code of the README runs, and the figures of both READMEs are those of the stored results."""
 
 import json
 import re
 import shlex
 from pathlib import Path
+from statistics import mean, stdev
 
 import pytest
 
 from sparsenet import cli
 
 ROOT = Path(__file__).parent.parent
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = ROOT / "benchmarks" / "results"
+README, BENCHMARKS = ROOT / "README.md", ROOT / "benchmarks" / "README.md"
+TEXT, LONG = README.read_text(encoding="utf-8"), BENCHMARKS.read_text(encoding="utf-8")
 
 
-def test_python_code_runs_as_it_stands(tmp_path, monkeypatch):
+def cells_of(page, section, first):
+    """The other cells of the one table row of a section that begins with this one."""
+    text = page.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| {first} |")]
+    return [cell.strip() for cell in line.strip("|").split("|")[1:]]
+
+
+def stored(name):
+    return json.loads((RESULTS / name).read_text())
+
+
+@pytest.fixture(scope="module")
+def seeds():
+    seeds = [stored(path.name)["rows"] for path in sorted(RESULTS.glob("mnist-seed*.json"))]
+    assert len(seeds) == 3
+    return seeds
+
+
+def test_a_newcomer_reads_it_in_one_go():
+    assert len(TEXT.splitlines()) <= 200
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_python_code_runs_as_it_stands(tmp_path, monkeypatch, number):
     blocks = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-    assert len(blocks) >= 2
+    assert len(blocks) == 2
     monkeypatch.chdir(tmp_path)
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})
+    exec(compile(blocks[number], "README.md", "exec"), {})
 
 
 def test_commands_are_ones_the_program_takes():
-    lines = [line for line in re.findall(r"^(?:\S*/)?sparsenet .*$", TEXT, re.MULTILINE) if "--help" not in line]
+    lines = re.findall(r"^(?:\S*/)?sparsenet .*$", TEXT, re.MULTILINE)
     assert lines
     for line in lines:
         cli.build_parser().parse_args(shlex.split(line, comments=True)[1:])
 
 
-def test_links_to_files_lead_somewhere():
-    for target in re.findall(r"\]\((?!http|#)([^)]+)\)", TEXT):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", [README, BENCHMARKS], ids=lambda page: page.parent.name)
+def test_links_to_files_lead_somewhere(page):
+    targets = re.findall(r"\]\((?!http|#)([^)]+)\)", page.read_text(encoding="utf-8"))
+    assert targets
+    for target in targets:
+        assert (page.parent / target).exists(), target
 
 
-def test_accuracy_table_is_that_of_the_stored_results():
-    seeds = [json.loads(path.read_text())["rows"] for path in sorted(RESULTS.glob("mnist-seed*.json"))]
-    assert len(seeds) == 3
+def test_which_when_names_every_choice():
+    from sparsenet.engine.autotune import FORMS
+
+    rows = [line for line in TEXT.splitlines() if line.startswith("| ") and line.count("|") == 3]
+    for word, names in (("criterion", cli.CRITERIA), ("strategy", cli.STRATEGIES), ("form", FORMS)):
+        first = [row.split("|")[1] for row in rows if row.startswith((f"| {word} ", f"| {word}s "))]
+        assert {name for cell in first for name in re.findall(r"`(\w[\w ]*)`", cell)} - {"compile"} == set(names)
+
+
+def test_accuracies_are_those_of_the_stored_results(seeds):
     for row in seeds[0]:
-        mean = sum(100 * rows[row]["accuracy"] for rows in seeds) / len(seeds)
-        (line,) = [line for line in TEXT.splitlines() if line.startswith(f"| {row} |") and "±" in line]
-        assert f"{mean:.2f} ±" in line, row
+        results = [rows[row] for rows in seeds]
+        accuracy = [100 * result["accuracy"] for result in results]
+        drop = mean(accuracy) - mean(100 * rows["dense"]["accuracy"] for rows in seeds)
+        # a compacted network has no masks: its parameters are counted
+        gone = mean(1 - r["parameters"] / r["of"] if "parameters" in r else r["sparsity"] for r in results)
+        shown = f"{mean(accuracy):.2f} ± {stdev(accuracy):.2f}"
+        assert cells_of(LONG, "Accuracy on MNIST", row) == [shown, f"{drop:+.2f}", f"{100 * gone:.1f} %"]
+        if "max_threshold" not in row:
+            assert cells_of(TEXT, "Results", row)[:2] == [shown, f"{100 * gone:.1f} %"]
 
 
 @pytest.mark.parametrize("row", ["l1", "l2", "sensitivity", "taylor", "random"])
 def test_grid_is_that_of_the_stored_results(row):
-    cells = json.loads((RESULTS / "mnist-grid.json").read_text())["cells"]
-    (line,) = [line for line in TEXT.splitlines() if line.startswith(f"| {row} |")]
+    cells = stored("mnist-grid.json")["cells"]
     expected = [f"{100 * cells[f'{row} {strategy}']['accuracy']:.2f}" for strategy in cli.STRATEGIES]
-    assert [cell.strip() for cell in line.split("|")[2:-1]] == expected
+    assert cells_of(LONG, "Accuracy on MNIST", row) == expected
 
 
-def test_latency_table_is_that_of_the_stored_results():
-    stored = json.loads((RESULTS / "latency.json").read_text())["latency_us"]
-    for name in {key.rpartition(",")[0] for key in stored}:
-        (line,) = [line for line in TEXT.splitlines() if line.startswith(f"| {name} |")]
-        for batch in (1, 64):
-            low, median, high = stored[f"{name}, batch {batch}"]
-            assert f"{median:,.0f} ({low:,.0f} to {high:,.0f})" in line
+SHORT = {
+    "SimpleCNN, dense": "dense",
+    "proportional 90 %, sparse": "proportional 0.9",
+    "proportional 95 %, sparse": "proportional 0.95",
+    "proportional 98 %, sparse": "proportional 0.98",
+    "channelwise, half, compacted": "channelwise 0.5",
+}
+
+
+def test_latencies_are_those_of_the_stored_results():
+    latency = stored("latency.json")["latency_us"]
+    assert {key.rpartition(",")[0] for key in latency} == set(SHORT)
+    for name, row in SHORT.items():
+        for place, batch in enumerate((1, 64)):
+            low, median, high = latency[f"{name}, batch {batch}"]
+            gain = latency[f"SimpleCNN, dense, batch {batch}"][1] / median
+            cells = cells_of(LONG, "Latency on MNIST", name)[2 * place : 2 * place + 2]
+            assert cells == [f"{median:,.0f} ({low:,.0f} to {high:,.0f})", f"{gain:.2f}"]
+            short = f"{median:,.0f} µs" if row == "dense" else f"{median:,.0f} µs ({gain:.2f}x)"
+            assert cells_of(TEXT, "Results", row)[2 + place] == short
 
 
 def test_tables_beside_dense_engines_are_those_of_the_stored_results(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import tables
 
-    cases = json.loads((RESULTS / "run-1t.json").read_text())["cases"]
+    cases = stored("run-1t.json")["cases"]
     assert {case["group"] for case in cases} >= {"conv", "blocks", "linear", "dense", "networks"}
     shown = [tables.means_table(cases)]
-    for group in ("conv", "linear", "networks"):
+    for group in ("conv", "linear", "networks", "kinds"):
         shown.append(tables.group_table([case for case in cases if case["group"] == group]))
+    lines = LONG.splitlines()
     for line in "\n".join(shown).splitlines():
-        assert line in TEXT
+        assert line in lines
+
+
+def test_training_beside_torch_is_that_of_the_stored_results():
+    for task, engines in stored("beside_torch.json")["results"].items():
+        if task.startswith("training"):
+            expected = []
+            for name, (low, median, high, ratio) in engines.items():
+                expected += [f"{median:,.0f} ({low:,.0f} to {high:,.0f})", *([f"{ratio:.2f}"] * (name != "sparsenet"))]
+            assert cells_of(LONG, "Training beside torch", task) == expected
