@@ -41,8 +41,8 @@ def test_csr_convolution(size, kernel, stride, padding, dilation, groups, densit
     matrix = to_csr(weight, mask, groups)
     product = scipy_conv2d(x, matrix, bias, kernel, stride, padding, dilation)
     np.testing.assert_allclose(product, expected, rtol=1e-9, atol=1e-12)
-    y, arrays = np.empty_like(expected), (matrix.data, matrix.indices, matrix.indptr)
-    csr_loops.csr_conv2d(x, arrays, bias, kernel, stride, padding, y, dilation=dilation, relu=relu)
+    y = np.empty_like(expected)
+    csr_loops.csr_conv2d(x, matrix, bias, kernel, stride, padding, y, dilation=dilation, relu=relu)
     np.testing.assert_allclose(y, np.maximum(expected, 0) if relu else expected, rtol=1e-9, atol=1e-12)
 
 
@@ -56,7 +56,7 @@ def test_csr_linear(rng, samples, density, relu):
     matrix = to_csr(weight, mask)
     np.testing.assert_allclose(scipy_linear(x, matrix, bias), expected, atol=1e-12)
     y = np.empty((samples, 7))
-    csr_loops.csr_linear(x, (matrix.data, matrix.indices, matrix.indptr), bias, y, relu=relu)
+    csr_loops.csr_linear(x, matrix, bias, y, relu=relu)
     np.testing.assert_allclose(y, np.maximum(expected, 0) if relu else expected, atol=1e-12)
     np.testing.assert_allclose(linear.linear(x, weight * mask, bias), expected, atol=1e-12)
 

@@ -19,11 +19,6 @@ def example(rng, samples=9, inputs=6, outputs=5, density=0.5):
     return x, weight, bias, expected
 
 
-def arrays(weight):
-    matrix = csr_array(weight)
-    return matrix.data, matrix.indices, matrix.indptr
-
-
 def test_linear_into_with_and_without_relu(rng):
     x, weight, bias, expected = example(rng)
     y = np.full_like(expected, np.nan)
@@ -36,7 +31,8 @@ def test_linear_into_with_and_without_relu(rng):
 def test_csr_linear_from_any_sample_on(rng):
     x, weight, bias, expected = example(rng)
     y = np.full_like(expected, 7)
-    csr_loops._linear(4, 7, x, *arrays(weight), bias, False, y)
+    matrix = csr_array(weight)
+    csr_loops._linear(4, 7, x, matrix.data, matrix.indices, matrix.indptr, bias, False, y)
     np.testing.assert_allclose(y[4:7], expected[4:7])
     assert (np.delete(y, [4, 5, 6], axis=0) == 7).all()
 
@@ -46,7 +42,7 @@ def test_csr_linear_in_two_parts(rng, threads):
     x, weight, bias, expected = example(rng, samples=300, inputs=200, outputs=100)  # more than a thread's least work
     y = np.full_like(expected, np.nan)
     with sn.threads(threads):
-        csr_loops.csr_linear(x, arrays(weight), bias, y)
+        csr_loops.csr_linear(x, csr_array(weight), bias, y)
     np.testing.assert_allclose(y, expected, rtol=1e-10, atol=1e-10)
 
 
@@ -54,13 +50,13 @@ def test_csr_linear_in_two_parts(rng, threads):
 def test_the_csr_kernels_let_negative_outputs_through_unless_told(rng, samples):
     x, weight, bias, expected = example(rng, samples)
     y = np.full_like(expected, np.nan)
-    csr_loops.csr_linear(x, arrays(weight), bias, y)
+    csr_loops.csr_linear(x, csr_array(weight), bias, y)
     np.testing.assert_allclose(y, expected)
     y = np.full((samples, 5, 1, 1), np.nan)
     geometry = ((1, 1), (1, 1), (0, 0))
-    csr_loops.csr_conv2d(x[:, :, None, None], arrays(weight), bias, *geometry, y)
+    csr_loops.csr_conv2d(x[:, :, None, None], csr_array(weight), bias, *geometry, y)
     np.testing.assert_allclose(y[:, :, 0, 0], expected)
-    csr_loops.csr_conv2d(x[:, :, None, None], arrays(weight), bias, *geometry, y, relu=True)
+    csr_loops.csr_conv2d(x[:, :, None, None], csr_array(weight), bias, *geometry, y, relu=True)
     np.testing.assert_allclose(y[:, :, 0, 0], np.maximum(expected, 0))
 
 

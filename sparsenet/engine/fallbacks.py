@@ -24,11 +24,10 @@ def run_blas(folded: FoldedLayer) -> Run:
 def run_csr_loops(folded: FoldedLayer) -> Run:
     """The sparse layer as run(x, y), by plain loops over CSR: to read, and the oracle of the compiled forms."""
     layer, matrix, bias, relu = folded.layer, folded.matrix, folded.bias, folded.relu
-    rows = matrix.data, matrix.indices, matrix.indptr
     if isinstance(layer, Conv2d):
         geometry = (layer.kernel_size, layer.stride, layer.padding)
-        return lambda x, y: csr_loops.csr_conv2d(x, rows, bias, *geometry, y, dilation=layer.dilation, relu=relu)
-    return lambda x, y: csr_loops.csr_linear(x, rows, bias, y, relu=relu)
+        return lambda x, y: csr_loops.csr_conv2d(x, matrix, bias, *geometry, y, dilation=layer.dilation, relu=relu)
+    return lambda x, y: csr_loops.csr_linear(x, matrix, bias, y, relu=relu)
 
 
 def run_scipy(folded: FoldedLayer) -> Run:

@@ -6,7 +6,7 @@ from ..checks import check_output_gradient
 from ..machine.jit import kernel
 from ..machine.threads import share
 
-SMALL = 1 << 17  # elements below which a second thread costs more than it brings
+THREAD_ELEMENTS = 1 << 17  # the fewest elements that a second thread is woken for
 
 
 @kernel
@@ -33,7 +33,7 @@ def _flat(x: np.ndarray) -> np.ndarray:
 def relu(x: np.ndarray) -> np.ndarray:
     """y = max(x, 0), element by element; NaN stays NaN."""
     y = np.empty(x.shape, x.dtype)
-    share(_relu, x.size, _flat(x), _flat(y), least=SMALL)
+    share(_relu, x.size, _flat(x), _flat(y), least=THREAD_ELEMENTS)
     return y
 
 
@@ -41,5 +41,5 @@ def relu_gradient(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
     """dx = dy where x > 0, else 0 (the subgradient 0 at the kink)."""
     dy = check_output_gradient(dy, x.shape, x.dtype)
     dx = np.empty(x.shape, x.dtype)
-    share(_relu_gradient, x.size, _flat(dy), _flat(x), _flat(dx), least=SMALL)
+    share(_relu_gradient, x.size, _flat(dy), _flat(x), _flat(dx), least=THREAD_ELEMENTS)
     return dx

@@ -7,11 +7,12 @@ through a kept weight.
 """
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from ..machine.jit import kernel
 from ..machine.threads import count_worth, share
 
-SMALL = 1 << 18  # multiply-adds below which a second thread costs more than it brings
+THREAD_MACS = 1 << 18  # the fewest multiply-adds that a second thread is woken for
 
 
 @kernel
@@ -24,8 +25,8 @@ def _pad(image, pad_h, pad_w, padded):
 
 
 @kernel
-def _convolve_shifted(values, columns, kernel_size, dilation, padded, flat, total):
-    """total[r * W + q] += sum_k values[k] * flat[shift_k + r * W + q]; stride 1, rows of `total` as wide as the input.
+def _convolve_shifted(data, indices, kernel_size, dilation, padded, flat, total):
+    """total[r * W + q] += sum_k data[k] * flat[shift_k + r * W + q]; stride 1, rows of `total` as wide as the input.
 
     With the output laid out at the pitch of the padded input, position (r, q) of any kernel offset (c, i, j) is one
     constant shift away: the loop over a whole plane is a single contiguous one. The last (kernel_w - 1) d entries of a
@@ -33,11 +34,11 @@ def _convolve_shifted(values, columns, kernel_size, dilation, padded, flat, tota
     """
     _, height, width = padded.shape
     (kernel_h, kernel_w), (dilation_h, dilation_w) = kernel_size, dilation
-    for k in range(values.size):
-        value = values[k]
-        c = columns[k] // (kernel_h * kernel_w)
-        i = columns[k] // kernel_w % kernel_h * dilation_h
-        j = columns[k] % kernel_w * dilation_w
+    for k in range(data.size):
+        value = data[k]
+        c = indices[k] // (kernel_h * kernel_w)
+        i = indices[k] // kernel_w % kernel_h * dilation_h
+        j = indices[k] % kernel_w * dilation_w
         start = (c * height + i) * width + j
         shifted = flat[start : start + total.size]
         for q in range(total.size):
@@ -45,14 +46,14 @@ def _convolve_shifted(values, columns, kernel_size, dilation, padded, flat, tota
 
 
 @kernel
-def _convolve_strided(values, columns, kernel_size, stride, dilation, padded, total):
-    """total[r, q] += sum_k values[k] * padded[c_k, r * s + i_k * d, q * s + j_k * d], for any stride."""
+def _convolve_strided(data, indices, kernel_size, stride, dilation, padded, total):
+    """total[r, q] += sum_k data[k] * padded[c_k, r * s + i_k * d, q * s + j_k * d], for any stride."""
     (kernel_h, kernel_w), (stride_h, stride_w), (dilation_h, dilation_w) = kernel_size, stride, dilation
-    for k in range(values.size):
-        value = values[k]
-        c = columns[k] // (kernel_h * kernel_w)
-        i = columns[k] // kernel_w % kernel_h * dilation_h
-        j = columns[k] % kernel_w * dilation_w
+    for k in range(data.size):
+        value = data[k]
+        c = indices[k] // (kernel_h * kernel_w)
+        i = indices[k] // kernel_w % kernel_h * dilation_h
+        j = indices[k] % kernel_w * dilation_w
         for r in range(total.shape[0]):
             for q in range(total.shape[1]):
                 total[r, q] += value * padded[c, r * stride_h + i, q * stride_w + j]
@@ -67,7 +68,7 @@ def _finish(total, bias, relu, plane):
 
 
 @kernel
-def _conv(start, stop, x, values, columns, rows, bias, kernel_size, stride, padding, dilation, relu, y):
+def _conv(start, stop, x, data, indices, indptr, bias, kernel_size, stride, padding, dilation, relu, y):
     _, channels, height, width = x.shape
     _, outputs, out_h, out_w = y.shape
     pad_h, pad_w = padding
@@ -80,7 +81,7 @@ def _conv(start, stop, x, values, columns, rows, bias, kernel_size, stride, padd
     for n in range(start, stop):
         _pad(x[n], pad_h, pad_w, padded)
         for o in range(outputs):
-            own, places = values[rows[o] : rows[o + 1]], columns[rows[o] : rows[o + 1]]
+            own, places = data[indptr[o] : indptr[o + 1]], indices[indptr[o] : indptr[o + 1]]
             total[:] = 0
             if shifted:
                 _convolve_shifted(own, places, kernel_size, dilation, padded, flat, run)
@@ -90,8 +91,8 @@ def _conv(start, stop, x, values, columns, rows, bias, kernel_size, stride, padd
 
 
 @kernel
-def _linear(start, stop, x, values, columns, rows, bias, relu, y):
-    """y[n, o] = bias[o] + sum_k values[k] * x[n, columns[k]]; the samples are the innermost, contiguous loop."""
+def _linear(start, stop, x, data, indices, indptr, bias, relu, y):
+    """y[n, o] = bias[o] + sum_k data[k] * x[n, indices[k]]; the samples are the innermost, contiguous loop."""
     features = x.shape[1]
     samples = stop - start
     turned = np.empty((features, samples), x.dtype)
@@ -99,10 +100,10 @@ def _linear(start, stop, x, values, columns, rows, bias, relu, y):
         for i in range(features):
             turned[i, n] = x[start + n, i]
     total = np.empty(samples, x.dtype)
-    for o in range(rows.size - 1):
+    for o in range(indptr.size - 1):
         total[:] = bias[o]
-        for k in range(rows[o], rows[o + 1]):
-            value, source = values[k], turned[columns[k]]
+        for k in range(indptr[o], indptr[o + 1]):
+            value, source = data[k], turned[indices[k]]
             for n in range(samples):
                 total[n] += value * source[n]
         for n in range(samples):
@@ -110,26 +111,30 @@ def _linear(start, stop, x, values, columns, rows, bias, relu, y):
 
 
 @kernel
-def _linear_single(x, values, columns, rows, bias, relu, y):
-    """y[o] = bias[o] + sum_k values[k] * x[columns[k]] for one sample; four sums, to keep the adders busy."""
-    for o in range(rows.size - 1):
-        first, last = rows[o], rows[o + 1]
+def _linear_single(x, data, indices, indptr, bias, relu, y):
+    """y[o] = bias[o] + sum_k data[k] * x[indices[k]] for one sample; four sums, to keep the adders busy."""
+    for o in range(indptr.size - 1):
+        first, last = indptr[o], indptr[o + 1]
         whole = first + (last - first) // 4 * 4
         a = b = c = d = y.dtype.type(0)
         for k in range(first, whole, 4):
-            a += values[k] * x[columns[k]]
-            b += values[k + 1] * x[columns[k + 1]]
-            c += values[k + 2] * x[columns[k + 2]]
-            d += values[k + 3] * x[columns[k + 3]]
+            a += data[k] * x[indices[k]]
+            b += data[k + 1] * x[indices[k + 1]]
+            c += data[k + 2] * x[indices[k + 2]]
+            d += data[k + 3] * x[indices[k + 3]]
         for k in range(whole, last):
-            a += values[k] * x[columns[k]]
+            a += data[k] * x[indices[k]]
         total = bias[o] + ((a + b) + (c + d))
         y[o] = y.dtype.type(0) if relu and total < 0 else total
 
 
+def _arrays(matrix: csr_array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return matrix.data, matrix.indices, matrix.indptr
+
+
 def csr_conv2d(
     x: np.ndarray,
-    csr: tuple[np.ndarray, np.ndarray, np.ndarray],
+    matrix: csr_array,
     bias: np.ndarray,
     kernel_size: tuple,
     stride: tuple,
@@ -139,32 +144,34 @@ def csr_conv2d(
     dilation: tuple = (1, 1),
     relu: bool = False,
 ) -> None:
-    """Write the convolution of x (N, C, H, W) with CSR weights (O, C kh kw) into y (N, O, H', W').
+    """Write the convolution of x (N, C, H, W) with weights (O, C kh kw) into y (N, O, H', W').
 
-    `csr` is (values, columns, row pointer). The arguments are trusted: the plan has checked them. A convolution in
-    groups is one whose rows have no entries in the columns of other groups' channels.
+    The arguments are trusted: the plan has checked them. A convolution in groups is one whose rows have no entries in
+    the columns of other groups' channels.
 
     Notes
     -----
-    y[n,o,r,q] = b[o] + sum over k in row o of values[k] x[n, c, r s + i d - p, q s + j d - p], columns[k] = (c, i, j).
+    y[n,o,r,q] = b[o] + sum over k in row o of data[k] x[n, c, r s + i d - p, q s + j d - p], indices[k] = (c, i, j).
     """
-    least = count_worth((csr[0].size + len(bias)) * y.shape[2] * y.shape[3], SMALL)
-    share(_conv, len(x), x, *csr, bias, kernel_size, stride, padding, dilation, relu, y, least=least)
+    least = count_worth((matrix.nnz + len(bias)) * y.shape[2] * y.shape[3], THREAD_MACS)
+    share(_conv, len(x), x, *_arrays(matrix), bias, kernel_size, stride, padding, dilation, relu, y, least=least)
 
 
 def csr_linear(
     x: np.ndarray,
-    csr: tuple[np.ndarray, np.ndarray, np.ndarray],
+    matrix: csr_array,
     bias: np.ndarray,
     y: np.ndarray,
     *,
     relu: bool = False,
 ) -> None:
-    """Write y[n, o] = b[o] + sum_{k in row o} values[k] x[n, columns[k]] for x (N, I) into y (N, O).
+    """Write y[n, o] = b[o] + sum_{k in row o} data[k] x[n, indices[k]] for x (N, I) into y (N, O).
 
-    `csr` is (values, columns, row pointer). The arguments are trusted: the plan has checked them.
+    The arguments are trusted: the plan has checked them.
     """
     if len(x) == 1:
-        _linear_single(x[0], *csr, bias, relu, y[0])
+        _linear_single(x[0], *_arrays(matrix), bias, relu, y[0])
     else:
-        share(_linear, len(x), x, *csr, bias, relu, y, least=count_worth(csr[0].size + x.shape[1], SMALL))
+        share(
+            _linear, len(x), x, *_arrays(matrix), bias, relu, y, least=count_worth(matrix.nnz + x.shape[1], THREAD_MACS)
+        )

@@ -20,7 +20,7 @@ from ..checks import check_output_gradient
 from ..machine.jit import kernel
 from ..machine.threads import count_worth, share
 
-SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it brings
+THREAD_MACS = 1 << 20  # the fewest multiply-adds that a second thread is woken for
 WEIGHT_GRADIENT_PARTS = 8  # partial sums of dW, added in a fixed order: the same bits on any number of threads
 
 
@@ -173,7 +173,7 @@ def conv2d_into(
     relu: bool = False,
 ) -> None:
     """Write `conv2d` of contiguous arrays into y, with `relu` max(y, 0) of it (a NaN stays NaN). Nothing is checked."""
-    least = count_worth(weight.size * y.shape[2] * y.shape[3], SMALL)
+    least = count_worth(weight.size * y.shape[2] * y.shape[3], THREAD_MACS)
     share(_forward, len(x), x, weight, bias, *stride, *padding, *dilation, groups, relu, y, least=least)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from ..checks import check_output_gradient
 from ..machine.threads import count_worth, share
 
-SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it brings
+THREAD_MACS = 1 << 20  # the fewest multiply-adds that a second thread is woken for
 ROWS = 32  # rows of a piece: fixed, so that the bits do not depend on the number of threads
 
 
@@ -16,13 +16,13 @@ def _multiply(start: int, stop: int, left: np.ndarray, right: np.ndarray, out: n
 def matmul(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """left (M, K) @ right (K, N): out[m, n] = sum_k left[m, k] right[k, n]."""
     out = np.empty((left.shape[0], right.shape[1]), left.dtype)
-    share(_multiply, len(left), left, right, out, chunk=ROWS, least=count_worth(right.size, SMALL))
+    share(_multiply, len(left), left, right, out, chunk=ROWS, least=count_worth(right.size, THREAD_MACS))
     return out
 
 
 def linear_into(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, y: np.ndarray, *, relu: bool = False) -> None:
     """Write `linear` into y, with `relu` max(y, 0) of it."""
-    share(_multiply, len(x), x, weight.T, y, chunk=ROWS, least=count_worth(weight.size, SMALL))
+    share(_multiply, len(x), x, weight.T, y, chunk=ROWS, least=count_worth(weight.size, THREAD_MACS))
     y += bias
     if relu:
         np.maximum(y, 0, out=y)

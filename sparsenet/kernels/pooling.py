@@ -22,7 +22,7 @@ def max_of_squares(source, upper, lower, target, place):
     target[place : place + LANES] = larger(best[::2], best[1::2])
 
 
-SMALL = 1 << 15  # elements below which a second thread costs more than it brings
+THREAD_ELEMENTS = 1 << 15  # the fewest elements that a second thread is woken for
 
 
 @kernel
@@ -173,7 +173,7 @@ def _share_planes(kernel, *arguments) -> None:
     """Share the planes of the 4-D arrays among the arguments, where there is enough for a second thread."""
     first = arguments[0]
     arguments = [_planes(a) if isinstance(a, np.ndarray) else a for a in arguments]
-    least = count_worth(first.shape[2] * first.shape[3], SMALL)
+    least = count_worth(first.shape[2] * first.shape[3], THREAD_ELEMENTS)
     share(kernel, first.shape[0] * first.shape[1], *arguments, least=least)
 
 
