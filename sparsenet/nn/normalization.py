@@ -77,13 +77,16 @@ class BatchNorm(Layer):
                 running += x.dtype.type(self.momentum) * (new - running)
         else:
             centred, var = x - self._wide(self.running_mean, x.ndim), self.running_var
+        # x^ = (x - mu) / sqrt(var + eps)
         inverse = self._wide(1 / np.sqrt(var + x.dtype.type(self.eps)), x.ndim)
         normalized = centred * inverse
         self.saved = normalized, inverse, count
+        # y = gamma x^ + beta
         return normalized * self._wide(self.gamma.value, x.ndim) + self._wide(self.beta.value, x.ndim)
 
     def set_gradients(self, dy):
         normalized, _, _ = self.saved
+        # dgamma = sum dy x^,   dbeta = sum dy
         self.gamma.grad = channel_sums(dy * normalized).astype(dy.dtype)
         self.beta.grad = channel_sums(dy).astype(dy.dtype)
 
@@ -92,7 +95,9 @@ class BatchNorm(Layer):
         centred = dy
         if count:  # in training; set_gradients has left the two sums in the gradients of gamma and beta
             dgamma, dbeta = self._wide(self.gamma.grad, dy.ndim), self._wide(self.beta.grad, dy.ndim)
+            # dy - dbeta / m - x^ dgamma / m
             centred = dy - (dbeta + normalized * dgamma) / dy.dtype.type(count)
+        # dx = gamma / sqrt(var + eps) (...)
         return self._wide(self.gamma.value, dy.ndim) * inverse * centred
 
     def affine(self) -> tuple[np.ndarray, np.ndarray]:
