@@ -56,7 +56,7 @@ X86 = platform.machine() in ("x86_64", "AMD64")
             ENGINE,
             "",
             id="AVX2",
-            marks=pytest.mark.skipif(not X86, reason="for x86-64"),
+            marks=pytest.mark.skipif(not HAS_AVX512, reason="not another mode where the suite itself has no AVX-512"),
         ),
         pytest.param(
             {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": ""} | FEW,
