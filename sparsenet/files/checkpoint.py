@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from ..checks import FLOATS, check_count
-from ..nn import layers, normalization, pooling
+from ..nn import layers, merge, normalization, pooling
 from ..nn.layer import Layer, Parameter, Shape
 from ..nn.network import Network, Node
 from .atomic_write import check_path, write_atomically
@@ -45,6 +45,9 @@ LAYERS = {
         pooling.MaxPool2d,
         pooling.AvgPool2d,
         pooling.GlobalAvgPool2d,
+        merge.Add,
+        merge.Concat,
+        merge.PadShortcut,
         normalization.BatchNorm,
         normalization.WeightNorm,
     )

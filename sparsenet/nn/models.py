@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..checks import check_count
+from .branching import mobilenet_small, resnet20, vgg_small
 from .layer import Layer, Shape, glorot_uniform
 from .layers import Conv2d, Flatten, Linear, ReLU
 from .network import Network, chain
@@ -100,4 +101,11 @@ def lenet_5(input_shape: Shape = (1, 28, 28), classes: int = 10, *, seed: Seed =
     return chain(layers)
 
 
-MODELS = {"simple_cnn": simple_cnn, "lenet_300_100": lenet_300_100, "lenet_5": lenet_5}
+MODELS = {
+    "simple_cnn": simple_cnn,
+    "lenet_300_100": lenet_300_100,
+    "lenet_5": lenet_5,
+    "resnet20": resnet20,
+    "vgg_small": vgg_small,
+    "mobilenet_small": mobilenet_small,
+}

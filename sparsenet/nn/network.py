@@ -39,6 +39,41 @@ def chain(layers: Mapping[str, Layer]) -> "Network":
     return Network([Node(name, layer, (source,)) for (name, layer), source in zip(layers.items(), before, strict=True)])
 
 
+class Graph:
+    """A network with branches, written down layer by layer; `network()` makes it.
+
+    Examples
+    --------
+    A residual block on features: y = relu(W2 relu(W1 x) + x).
+
+    >>> from sparsenet.nn.layers import Linear, ReLU
+    >>> from sparsenet.nn.merge import Add
+    >>> graph = Graph()
+    >>> graph.add("fc1", Linear(4, 4))
+    'fc1'
+    >>> y = graph.add("relu1", ReLU())
+    >>> y = graph.add("fc2", Linear(4, 4))
+    >>> y = graph.add("sum", Add(), y, "input")
+    >>> y = graph.add("relu2", ReLU())
+    >>> [(node.name, node.inputs) for node in graph.network().nodes][-2:]
+    [('sum', ('fc2', 'input')), ('relu2', ('sum',))]
+    """
+
+    def __init__(self):
+        self._nodes = []
+
+    def add(self, name: str, layer: Layer, *sources: str | None) -> str:
+        """Add a layer that reads `sources`, by name (unless given, or None: the layer added last); returns its name."""
+        last = self._nodes[-1].name if self._nodes else INPUT
+        named = tuple(last if source is None else source for source in sources) or (last,)
+        self._nodes.append(Node(name, layer, named))
+        return name
+
+    def network(self) -> "Network":
+        """The network of the layers so far."""
+        return Network(self._nodes)
+
+
 class Network:
     """Layers as a graph in topological order; the last node is the output.
 
@@ -72,7 +107,8 @@ class Network:
         return self.layers()[name]
 
     def __repr__(self) -> str:
-        lines = [f"  {node.name}: {node.layer!r}" for node in self.nodes]
+        before = [INPUT, *(node.name for node in self.nodes)]
+        lines = [f"  {n.name}: {n.layer!r}{_reading(n, last)}" for n, last in zip(self.nodes, before, strict=False)]
         return "\n".join(["Network(", *lines, ")"])
 
     def layers(self) -> dict[str, Layer]:
@@ -256,6 +292,11 @@ class Network:
         return Network(
             [Node(node.name, convert_layer(node.layer, np.dtype(dtype)), node.inputs) for node in self.nodes]
         )
+
+
+def _reading(node: Node, last: str) -> str:
+    """What a node reads, where that is not the one before it alone."""
+    return "" if node.inputs == (last,) else f" of {', '.join(node.inputs)}"
 
 
 def _shared(parameters: Mapping[str, Parameter]) -> list[str]:
