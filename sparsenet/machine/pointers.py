@@ -20,12 +20,12 @@ _keep = []  # a compiled function lives as long as its address may be called
 
 
 def _address_of(function, count):
-    native = callback(types.void(*[types.intp] * count))(function)
-    if native is function:
+    compiled_function = callback(types.void(*[types.intp] * count))(function)
+    if compiled_function is function:
         _python_calls.append(function)
         return len(_python_calls) - 1
-    _keep.append(native)
-    return native.address
+    _keep.append(compiled_function)
+    return compiled_function.address
 
 
 def step(function):
