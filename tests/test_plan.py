@@ -114,6 +114,20 @@ def test_a_shape_that_is_none_is_refused(network, shape):
         sn.compile(network, shape)
 
 
+def test_inputs_that_are_none_are_refused(network):
+    plan = sn.compile(network, SHAPE, form="csr")
+    x = np.zeros((1, *SHAPE), np.float32)
+    for wrong, error, text in (
+        (np.ma.masked_array(x, x == 0), TypeError, "masked array"),
+        (x.astype(np.float64), TypeError, "float32"),
+        (x.tolist(), TypeError, "not list"),
+        (x[0], ValueError, r"\(N, 2, 9, 8\)"),
+        (x[:, :1], ValueError, r"\(N, 2, 9, 8\)"),
+    ):
+        with pytest.raises(error, match=text):
+            plan(wrong)
+
+
 @pytest.mark.parametrize("form", ["auto", "dense", "csr", "blas", "csr loops", "scipy"])
 @pytest.mark.parametrize("batch", [1, 4])
 def test_no_samples_have_no_outputs(network, form, batch):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.sparse import bsr_array, csr_array
 
+from ..checks import check_plain
 from ..machine.threads import threads as use_threads
 from ..nn.layer import Shape
 from .fallbacks import Run
@@ -170,6 +171,8 @@ class Plan:
         return "\n".join(lines)
 
     def _check(self, x: np.ndarray) -> np.ndarray:
+        if type(x) is not np.ndarray:
+            check_plain("x", x)
         if not isinstance(x, np.ndarray) or x.dtype != FLOAT:
             raise TypeError(f"a plan takes float32 arrays, not {getattr(x, 'dtype', type(x).__name__)}")
         if x.shape[1:] != self.input_shape or not x.ndim:
