@@ -184,8 +184,8 @@ def every_tiling(g, height):
         ways = tiling._channel_tilings(g, 1.0, False)
     else:
         ways = [*tiling._line_tilings(g, height, 1.0, False)]
-        ways += tiling._flat_tilings(g, height, 1.0, False) if g.pointwise else []
-    return list({(way.tile, way.sizes.flat): way for way in ways}.values())
+        ways += tiling._pointwise_tilings(g, height, 1.0, False) if g.pointwise else []
+    return list({(way.tile, way.sizes.pointwise): way for way in ways}.values())
 
 
 @pytest.mark.parametrize("rows", ROWS[:1] if FEW else [*ROWS, LINE])

@@ -99,8 +99,8 @@ def _sample(address, size, local, n, first, workspace):
 def _run_tile(tile, tiled, workspace):
     t = record_at(tiled, TILED)
     work, w, scratch = record_at(workspace, TILE_CALL), t.weights, t.scratch
-    entries, bias = words(w.entries.address, w.entries.size), floats(w.bias.address, w.bias.size)
-    indptr, spans = integers(w.indptr.address, w.indptr.size), integers(w.spans.address, w.spans.size)
+    entries, bias = words(w.entries.address, w.entries.count), floats(w.bias.address, w.bias.count)
+    indptr, spans = integers(w.indptr.address, w.indptr.count), integers(w.spans.address, w.spans.count)
     packed = floats(workspace + scratch.packed, scratch.packed_size)
     waiting = floats(workspace + scratch.sums, scratch.sums_size)
     multiply_tile(tile, t, work, entries, indptr, spans, bias, packed, waiting, floats(work.y, work.y_size))
@@ -123,7 +123,7 @@ def convolution() -> int:
     def run(address, first, last, part, parts, workspace):
         s, work = record_at(address, CONVOLUTION), record_at(workspace, TILE_CALL)
         t, tiled = s.tiled, address + TILED_AT
-        reads = integers(t.weights.reads.address, t.weights.reads.size)
+        reads = integers(t.weights.reads.address, t.weights.reads.count)
         packed = floats(workspace + t.scratch.packed, t.scratch.packed_size)
         for n in range(first, last):
             x = _sample(s.x, s.x_size, s.x_local, n, first, workspace)
@@ -156,8 +156,8 @@ def row_linear() -> int:
     def run(address, first, last, part, parts, workspace):
         s = record_at(address, ROW_LINEAR)
         w = s.weights
-        values, offsets = floats(w.values.address, w.values.size), shorts(w.offsets.address, w.offsets.size)
-        indptr, bias = integers(w.indptr.address, w.indptr.size), floats(w.bias.address, w.bias.size)
+        values, offsets = floats(w.values.address, w.values.count), shorts(w.offsets.address, w.offsets.count)
+        indptr, bias = integers(w.indptr.address, w.indptr.count), floats(w.bias.address, w.bias.count)
         for n in range(first, last):
             x = _sample(s.x, s.x_size, s.x_local, n, first, workspace)
             y = _sample(s.y, s.y_size, s.y_local, n, first, workspace)
@@ -173,9 +173,9 @@ def sliced_linear() -> int:
     def run(address, first, last, part, parts, workspace):
         s = record_at(address, SLICED_LINEAR)
         w = s.weights
-        values, offsets = floats(w.values.address, w.values.size), shorts(w.offsets.address, w.offsets.size)
-        indptr, outputs = integers(w.indptr.address, w.indptr.size), integers(w.outputs.address, w.outputs.size)
-        bias = floats(w.bias.address, w.bias.size)
+        values, offsets = floats(w.values.address, w.values.count), shorts(w.offsets.address, w.offsets.count)
+        indptr, outputs = integers(w.indptr.address, w.indptr.count), integers(w.outputs.address, w.outputs.count)
+        bias = floats(w.bias.address, w.bias.count)
         for n in range(first, last):
             x = _sample(s.x, s.x_size, s.x_local, n, first, workspace)
             y = _sample(s.y, s.y_size, s.y_local, n, first, workspace)
@@ -233,7 +233,7 @@ def scale() -> int:
     def run(address, first, last, part, parts, workspace):
         s = record_at(address, SCALING)
         g, w = s.sizes, s.weights
-        factors, shifts = floats(w.factors.address, w.factors.size), floats(w.shifts.address, w.shifts.size)
+        factors, shifts = floats(w.factors.address, w.factors.count), floats(w.shifts.address, w.shifts.count)
         channels, plane, relu = g.channels, g.plane, g.relu
         for n in range(first, last):
             x = _sample(s.x, s.x_size, s.x_local, n, first, workspace)

@@ -66,7 +66,7 @@ def lower_convolution(
         output_size=tiling.tiles.outputs * tiling.tiles.plane,
         weights=weights,
         packed=sizes.chunk * sizes.length + LINE,
-        sums=tiles * tiling.tiles.blocks * tiling.tiles.size + LINE,
+        sums=tiles * tiling.tiles.blocks * tiling.tiles.sums + LINE,
         parts=sizes.areas_y * sizes.areas_x,
         work=count_weights(weights) * int(np.prod(g.output)),
     )

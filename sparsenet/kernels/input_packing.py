@@ -85,7 +85,7 @@ def pack_lines(g, x, reads, first_channel, last_channel, top, left, packed):
 
 
 @kernel
-def pack_flat(g, x, reads, first_channel, last_channel, begin, packed):
+def pack_positions(g, x, reads, first_channel, last_channel, begin, packed):
     """Copy positions from `begin` on of some channels of x, wherever rows end, for 1 x 1 kernels.
 
     line c depth + t, lane l = x[c, begin + t LINE + l], 0 behind the image.

@@ -64,15 +64,15 @@ def multiply_samples(multiply, tiles, workspace, work, g, t, x, samples, y, pack
     first_output = part * groups // parts * LANES
     last_output = min((part + 1) * groups // parts * LANES, g.outputs)
     work.first, work.last = first_output // m, -(-last_output // m)
-    room = (work.last - work.first) * t.size
-    work.y, work.y_size, work.base, work.room = waiting.ctypes.data, waiting.size, 0, tile_samples
+    room = (work.last - work.first) * t.sums
+    work.y, work.y_size, work.source, work.room = waiting.ctypes.data, waiting.size, 0, tile_samples
     for chunk in range(t.chunks):
         first_input = chunk * g.chunk
         work.chunk = chunk
         for n in range(0, samples, tile_samples):
             pack_samples(g, x, n, samples, first_input, min(first_input + g.chunk, g.inputs), packed)
             work.begin = n // tile_samples * room
-            work.place = work.begin - work.first * t.size
+            work.place = work.begin - work.first * t.sums
             call_tile(multiply, tiles, workspace)
     for n in range(0, samples, tile_samples):
         begin = n // tile_samples * room + (first_output - work.first * m) * tile_samples

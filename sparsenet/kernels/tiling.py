@@ -111,7 +111,7 @@ def tile_convolution(
     if block == LINE:
         ways = _channel_tilings(g, density, relu)
     elif g.pointwise:
-        ways = [*_line_tilings(g, block, density, relu), *_flat_tilings(g, block, density, relu)]
+        ways = [*_line_tilings(g, block, density, relu), *_pointwise_tilings(g, block, density, relu)]
     else:
         ways = _line_tilings(g, block, density, relu)
     if pool:
@@ -125,7 +125,7 @@ def _pooled(tiling: Tiling) -> Tiling | None:
     inside = g.area_rows <= g.out_height and g.area_columns <= g.out_width
     lengths = [g.out_height, g.out_width, g.area_rows, g.tile_rows, g.area_columns]
     lengths += [tiles.step] if tile.across > 1 else []
-    if tile.channel_lanes or g.flat or not inside or tiles.outputs % tile.block or any(n % 2 for n in lengths):
+    if tile.channel_lanes or g.pointwise or not inside or tiles.outputs % tile.block or any(n % 2 for n in lengths):
         return None
     return tiling._replace(tiles=tiles._replace(plane=tiles.plane // 4, pitch=tiles.pitch // 2, pool=1))
 
@@ -156,13 +156,13 @@ def _line_tilings(g: Geometry, block: int, density: float, relu: bool) -> Iterat
             yield from _in_chunks(g, tile, _tile_sizes(g, tile, out_w, step, relu), sizes, density)
 
 
-def _flat_tilings(g: Geometry, block: int, density: float, relu: bool) -> Iterator[Tiling]:
+def _pointwise_tilings(g: Geometry, block: int, density: float, relu: bool) -> Iterator[Tiling]:
     """Lines are positions of the image, wherever its rows end."""
     positions = g.shape[1] * g.shape[2]
     for tile, lines in _stacks(block, LINE // LANES, -(-positions // LINE)):
         length = lines * LINE
         sizes = _sizes(
-            g, tile, area_rows=lines, area_columns=length, tile_columns=length, depth=lines, length=length, flat=1
+            g, tile, area_rows=lines, area_columns=length, tile_columns=length, depth=lines, length=length, pointwise=1
         )
         sizes = sizes._replace(out_height=lines, out_width=positions, areas_y=1, areas_x=-(-positions // length))
         yield from _in_chunks(g, tile, _tile_sizes(g, tile, LINE, LANES, relu), sizes, density)
@@ -236,7 +236,7 @@ def _sizes(g: Geometry, tile: Tile, *, area_rows: int, area_columns: int, **othe
         "areas_x": -(-out_w // area_columns),
         "splits": 1,
         "group": 0,
-        "flat": 0,
+        "pointwise": 0,
         "row_pitch": 0,
     }
     return ConvSizes(**numbers | others)
