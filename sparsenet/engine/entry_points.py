@@ -21,7 +21,7 @@ from ..kernels.sparse_linear import (
 )
 from ..machine.jit import inlined, kernel
 from ..machine.pointers import floats, integers, record_at, record_of, shorts, step, tile_step, words
-from ..machine.register_tile import Tile
+from ..machine.tile_shape import Tile
 
 
 class Frame(NamedTuple):
@@ -71,7 +71,6 @@ class ScaleWeights(NamedTuple):
     shifts: np.ndarray
 
 
-FRAME = record_of(Frame)
 TILED = record_of(TileSizes, weights=record_of(TiledWeights), scratch=record_of(Scratch))
 
 
@@ -200,30 +199,36 @@ def max_pool_squares() -> int:
     return step(run)
 
 
-@cache
-def _pool(forward) -> int:
+@inlined
+def _pool(forward, address, first, last, part, parts, workspace):
     """Pooling with any window, by a kernel that takes planes."""
+    s = record_at(address, POOLING)
+    g = s.sizes
+    begin, end = part * g.channels // parts, (part + 1) * g.channels // parts
+    for n in range(first, last):
+        x = _sample(s.x, s.x_size, s.x_local, n, first, workspace).reshape((g.channels, g.height, g.width))
+        y = _sample(s.y, s.y_size, s.y_local, n, first, workspace).reshape((g.channels, g.out_height, g.out_width))
+        forward(begin, end, x, g.window_y, g.window_x, g.stride_y, g.stride_x, g.pad_y, g.pad_x, y)
+
+
+@cache
+def max_pool() -> int:
+    """Max pooling with any window."""
 
     def run(address, first, last, part, parts, workspace):
-        s = record_at(address, POOLING)
-        g = s.sizes
-        begin, end = part * g.channels // parts, (part + 1) * g.channels // parts
-        for n in range(first, last):
-            x = _sample(s.x, s.x_size, s.x_local, n, first, workspace).reshape((g.channels, g.height, g.width))
-            y = _sample(s.y, s.y_size, s.y_local, n, first, workspace).reshape((g.channels, g.out_height, g.out_width))
-            forward(begin, end, x, g.window_y, g.window_x, g.stride_y, g.stride_x, g.pad_y, g.pad_x, y)
+        _pool(max_forward, address, first, last, part, parts, workspace)
 
     return step(run)
 
 
-def max_pool() -> int:
-    """Max pooling with any window."""
-    return _pool(max_forward)
-
-
+@cache
 def average_pool() -> int:
     """Average pooling."""
-    return _pool(average_forward)
+
+    def run(address, first, last, part, parts, workspace):
+        _pool(average_forward, address, first, last, part, parts, workspace)
+
+    return step(run)
 
 
 @cache

@@ -26,7 +26,7 @@ import numpy as np
 from ..machine.jit import inlined, kernel
 from ..machine.pointers import call_tile, record_of
 from ..machine.vectors import LANES, LINE
-from .input_packing import pack_lines, pack_positions, pack_rows, put_channels, put_tile
+from .input_packing import pack_lines, pack_padded_rows, pack_positions, put_channels, put_tile
 from .lane_copy import prefetch
 from .tile import add, fma, keep, load, relu, splat, store, store_maxima, zero
 
@@ -107,8 +107,8 @@ class ConvSizes(NamedTuple):
 
     The input has `height` rows `pitch` apart, its channels are `plane` apart. The output is cut into areas_y x areas_x
     areas, each `area_rows` by `area_columns`; and its channels into `splits`, where threads share them. An area is the
-    work of one packed input and of tiles of `tile_rows` by `tile_columns`: of all of them with the weights of `group`
-    block rows, then with the next. In the packed input `line` numbers lie between what is needed for one row of the
+    work of one packed input and of tiles of `tile_rows` by `tile_columns`: of all of them with the weights of
+    `block_rows`, then with the next. In the packed input `line` numbers lie between what is needed for one row of the
     output and for the next. It holds `length` numbers of each of `chunk` channels, in one of three layouts:
 
     - lines: `columns` copies of the channel (phases of the stride, or column shifts), whose first columns are
@@ -143,7 +143,7 @@ class ConvSizes(NamedTuple):
     areas_y: int
     areas_x: int
     splits: int
-    group: int
+    block_rows: int
     pointwise: int
     row_pitch: int
 
@@ -224,7 +224,7 @@ def _pack(g, x, reads, first_channel, last_channel, r0, q0, packed):
     if g.pointwise:
         pack_positions(g, x, reads, first_channel, last_channel, q0, packed)
     elif g.row_pitch:
-        pack_rows(g, x, reads, first_channel, last_channel, top, packed)
+        pack_padded_rows(g, x, reads, first_channel, last_channel, top, packed)
     else:
         pack_lines(g, x, reads, first_channel, last_channel, top, left, packed)
 
@@ -249,8 +249,8 @@ def convolve(multiply, tiles, workspace, work, g, t, x, reads, y, packed, part, 
         for chunk in range(t.chunks):
             _pack(g, x, reads, chunk * g.chunk, min((chunk + 1) * g.chunk, g.channels), r0, q0, packed)
             work.chunk = chunk
-            for o in range(first, last, g.group):
-                work.first, work.last = o, min(o + g.group, last)
+            for o in range(first, last, g.block_rows):
+                work.first, work.last = o, min(o + g.block_rows, last)
                 begin = (o - first) * t.sums
                 for r in range(0, g.area_rows, g.tile_rows):
                     r = max(0, min(r, g.area_rows - g.tile_rows))

@@ -60,9 +60,9 @@ def multiply_samples(multiply, tiles, workspace, work, g, t, x, samples, y, pack
     `waiting` until the last chunk, and otherwise this is the convolution's product (`direct_sparse_conv.convolve`).
     """
     tile_samples = g.lines * g.lanes
-    m, groups = t.block, -(-g.outputs // LANES)
-    first_output = part * groups // parts * LANES
-    last_output = min((part + 1) * groups // parts * LANES, g.outputs)
+    m, vectors = t.block, -(-g.outputs // LANES)
+    first_output = part * vectors // parts * LANES
+    last_output = min((part + 1) * vectors // parts * LANES, g.outputs)
     work.first, work.last = first_output // m, -(-last_output // m)
     room = (work.last - work.first) * t.sums
     work.y, work.y_size, work.source, work.room = waiting.ctypes.data, waiting.size, 0, tile_samples

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
-from ..machine.register_tile import Tile
+from ..machine.tile_shape import Tile
 from ..machine.vectors import LANES, LINE, REGISTERS, WIDEST
 from .direct_sparse_conv import ConvSizes, TileSizes
 from .im2col_conv import output_size
@@ -210,7 +210,7 @@ def _tile_sizes(g: Geometry, tile: Tile, pitch: int, step: int, relu: bool) -> T
 
 
 def _sizes(g: Geometry, tile: Tile, *, area_rows: int, area_columns: int, **others: int) -> ConvSizes:
-    """Numbers that the kernel reads; `chunk` and `group` are set by `_in_chunks`."""
+    """Numbers that the kernel reads; `chunk` and `block_rows` are set by `_in_chunks`."""
     (channels, height, width), (out_h, out_w) = g.shape, g.output
     numbers = {
         "channels": channels,
@@ -235,7 +235,7 @@ def _sizes(g: Geometry, tile: Tile, *, area_rows: int, area_columns: int, **othe
         "areas_y": -(-out_h // area_rows),
         "areas_x": -(-out_w // area_columns),
         "splits": 1,
-        "group": 0,
+        "block_rows": 0,
         "pointwise": 0,
         "row_pitch": 0,
     }
@@ -254,8 +254,8 @@ def _in_chunks(g: Geometry, tile: Tile, tiles: TileSizes, sizes: ConvSizes, dens
         row = _cost_of_row(tile, entries, -(-chunks // g.groups), lines * _missed(chunk * sizes.length * 4))
         cost = areas * (count * tiles.blocks * row + channels * sizes.length // LINE * PACK_LINE)
         weights = entries / chunks * (1 + tile.block) * 4  # bytes of a block row in a chunk
-        group = int(max(1, min(tiles.blocks, GROUP_BYTES / max(1, weights))))
-        yield Tiling(cost, tile, tiles._replace(chunks=chunks), sizes._replace(chunk=chunk, group=group))
+        block_rows = int(max(1, min(tiles.blocks, GROUP_BYTES / max(1, weights))))
+        yield Tiling(cost, tile, tiles._replace(chunks=chunks), sizes._replace(chunk=chunk, block_rows=block_rows))
 
 
 def _numbers_of_chunks(inputs: int, size: int) -> set[int]:
