@@ -305,6 +305,13 @@ def test_public_functions_have_type_hints():
         assert function.returns is not None, f"{path.name}: {function.name} -> ?"
 
 
+def test_every_public_function_of_pruning_has_an_example():
+    for path in sorted((PACKAGE / "pruning").glob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                assert ">>>" in (ast.get_docstring(node) or ""), f"{path.name}: {node.name} has no example"
+
+
 def test_files_and_functions_stay_short():
     for path in FILES:
         source = path.read_text()

@@ -72,7 +72,9 @@ X86 = platform.machine() in ("x86_64", "AMD64")
             id="AVX-512",
             marks=pytest.mark.skipif(not HAS_AVX512, reason="for x86-64 with AVX-512"),
         ),
-        pytest.param({"NUMBA_ENABLE_AVX": "0"} | FEW, ENGINE[:1], "blocks or lanes", id="AVX switched off"),
+        pytest.param(
+            {"NUMBA_ENABLE_AVX": "0"} | FEW, ENGINE[:1], "tiles_of or lanes or line_of_sums", id="AVX switched off"
+        ),
     ],
 )
 def test_the_kernels_in_another_mode(tmp_path, variables, tests, select):

@@ -9,10 +9,10 @@ from numba import config, njit
 from scipy.sparse import bsr_array, csr_array
 
 import sparsenet as sn
-from sparsenet.engine import peak
+from sparsenet.engine import peak, program
 from sparsenet.kernels.scipy_reference import scipy_conv2d
 from sparsenet.machine import pointers
-from sparsenet.machine.register_tile import Tile
+from sparsenet.machine.tile_shape import Tile
 from sparsenet.machine.vectors import REGISTERS, X86
 
 SHAPE = (2, 9, 8)
@@ -114,6 +114,20 @@ def test_a_shape_that_is_none_is_refused(network, shape):
         sn.compile(network, shape)
 
 
+def test_inputs_that_are_none_are_refused(network):
+    plan = sn.compile(network, SHAPE, form="csr")
+    x = np.zeros((1, *SHAPE), np.float32)
+    for wrong, error, text in (
+        (np.ma.masked_array(x, x == 0), TypeError, "masked array"),
+        (x.astype(np.float64), TypeError, "float32"),
+        (x.tolist(), TypeError, "not list"),
+        (x[0], ValueError, r"\(N, 2, 9, 8\)"),
+        (x[:, :1], ValueError, r"\(N, 2, 9, 8\)"),
+    ):
+        with pytest.raises(error, match=text):
+            plan(wrong)
+
+
 @pytest.mark.parametrize("form", ["auto", "dense", "csr", "blas", "csr loops", "scipy"])
 @pytest.mark.parametrize("batch", [1, 4])
 def test_no_samples_have_no_outputs(network, form, batch):
@@ -144,7 +158,23 @@ def test_what_is_named_compile_compiles(network, form, monkeypatch):
 def test_compile_tells_which_layer_it_is_at(network):
     told = []
     sn.compile(network, SHAPE, form="csr", on_layer=lambda *each: told.append(each))
-    assert told == [(name, number, 5) for number, name in enumerate(network.layers(), 1)]
+    assert told == [("conv", 1, 5), ("flatten", 4, 5), ("fc", 5, 5)]  # the others are folded into the convolution
+
+
+def test_each_layer_is_compiled_when_compile_says_so(network, monkeypatch):
+    events, compile_step = [], program.CompiledStep.compile
+    monkeypatch.setattr(program.CompiledStep, "compile", lambda step: (events.append(step.sizes), compile_step(step)))
+    sn.compile(network, SHAPE, batch=8, form="csr", on_layer=lambda name, *_: events.append(name))
+    kinds = [event if isinstance(event, str) else type(event).__name__ for event in events]
+    assert kinds == ["conv", "ConvSizes", "flatten", "fc", "LinearSizes", "LinearSizes"]  # for batches, and for one
+
+
+def test_a_form_of_one_layer_is_exact(network):
+    plan = sn.compile(network, SHAPE, batch=4, form={"conv": "dense", "fc": "blas"})
+    assert {step.name: step.form for step in plan.steps if step.form} == {"conv": "dense", "fc": "blas"}
+    assert not any(step.measured for step in plan.steps)
+    both = sn.compile(network, SHAPE, batch=4, form="dense").steps[0].measured
+    assert set(both) == {"dense", "blas"}
 
 
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda plan: pickle.loads(pickle.dumps(plan))])

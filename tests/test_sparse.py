@@ -184,8 +184,8 @@ def every_tiling(g, height):
         ways = tiling._channel_tilings(g, 1.0, False)
     else:
         ways = [*tiling._line_tilings(g, height, 1.0, False)]
-        ways += tiling._flat_tilings(g, height, 1.0, False) if g.pointwise else []
-    return list({(way.tile, way.sizes.flat): way for way in ways}.values())
+        ways += tiling._pointwise_tilings(g, height, 1.0, False) if g.pointwise else []
+    return list({(way.tile, way.sizes.pointwise): way for way in ways}.values())
 
 
 @pytest.mark.parametrize("rows", ROWS[:1] if FEW else [*ROWS, LINE])
@@ -347,12 +347,12 @@ def test_packed_weights_by_hand():
         )
         return pack_linear(matrix, np.array([7, 8]), tiling)
 
-    stream = packed(to_csr(weight, mask), 1)
-    assert stream.entries[:, 0].tolist() == [0, 0, LINE, 0]
-    assert stream.entries[:, 1:].copy().view(np.float32).ravel().tolist() == [1, 4, 0, 3]
-    assert stream.indptr.tolist() == [0, 1, 3, 4, 4]
-    assert stream.spans.tolist() == [[0, 1], [0, 0]]
-    assert stream.bias.tolist() == [7, 8]
+    packed_weights = packed(to_csr(weight, mask), 1)
+    assert packed_weights.entries[:, 0].tolist() == [0, 0, LINE, 0]
+    assert packed_weights.entries[:, 1:].copy().view(np.float32).ravel().tolist() == [1, 4, 0, 3]
+    assert packed_weights.indptr.tolist() == [0, 1, 3, 4, 4]
+    assert packed_weights.spans.tolist() == [[0, 1], [0, 0]]
+    assert packed_weights.bias.tolist() == [7, 8]
     both = packed(to_bsr(to_csr(weight), 2), 2)
     assert both.entries[:, 0].tolist() == [0, LINE, 0]
     assert both.entries[:, 1:].copy().view(np.float32).tolist() == [[1, 4], [2, 0], [3, 6]]
@@ -360,22 +360,22 @@ def test_packed_weights_by_hand():
 
 def test_packed_rows_of_one_sample_by_hand():
     weight, mask = np.array([[1, 2, 3], [4, 0, 6]], np.float32), np.array([[True, False, True], [True, True, True]])
-    stream = pack_rows(to_csr(weight, mask), np.array([7, 8]))
-    assert stream.values[:5].tolist() == [1, 3, 4, 0, 6]
-    assert stream.offsets[:5].tolist() == [0, 2, 0, 1, 2]
-    assert stream.indptr.tolist() == [0, 2, 5]
+    packed_weights = pack_rows(to_csr(weight, mask), np.array([7, 8]))
+    assert packed_weights.values[:5].tolist() == [1, 3, 4, 0, 6]
+    assert packed_weights.offsets[:5].tolist() == [0, 2, 0, 1, 2]
+    assert packed_weights.indptr.tolist() == [0, 2, 5]
 
 
 def test_slices_by_hand():
     """Three outputs in one slice, the longest first: their first entries, the second ones of those that have one."""
     weight = np.array([[1, 2, 3], [4, 0, 6], [7, 8, 9]], np.float32)
     mask = np.array([[False, True, False], [True, True, True], [True, False, True]])
-    stream = pack_slices(to_csr(weight, mask), np.array([10, 20, 30]))
-    assert stream.outputs.tolist() == [1, 2, 0] + (LINE - 3) * [-1]
-    assert stream.indptr.tolist() == [0, 3, 5, 6] + (LINE - 3) * [6]
-    assert stream.bias.tolist() == [20, 30, 10] + (LINE - 3) * [0]
-    assert stream.values[:6].tolist() == [4, 7, 2, 0, 9, 6]
-    assert stream.offsets[:6].tolist() == [0, 0, 1, 1, 2, 2]
+    packed_weights = pack_slices(to_csr(weight, mask), np.array([10, 20, 30]))
+    assert packed_weights.outputs.tolist() == [1, 2, 0] + (LINE - 3) * [-1]
+    assert packed_weights.indptr.tolist() == [0, 3, 5, 6] + (LINE - 3) * [6]
+    assert packed_weights.bias.tolist() == [20, 30, 10] + (LINE - 3) * [0]
+    assert packed_weights.values[:6].tolist() == [4, 7, 2, 0, 9, 6]
+    assert packed_weights.offsets[:6].tolist() == [0, 0, 1, 1, 2, 2]
 
 
 def test_blocks_are_recognised():

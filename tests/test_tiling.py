@@ -43,7 +43,7 @@ def test_areas_and_tiles_cover_the_output(g, height, density):
     way = tile_convolution(g, height, density=density)
     tile, tiles, sizes = way.tile, way.tiles, way.sizes
     assert tile.fits
-    assert (tiles.block, tiles.size, tiles.blocks) == (height, tile.vectors * LANES, -(-g.outputs // height))
+    assert (tiles.block, tiles.sums, tiles.blocks) == (height, tile.vectors * LANES, -(-g.outputs // height))
     assert sizes.areas_y * sizes.area_rows >= sizes.out_height
     assert sizes.areas_x * sizes.area_columns >= sizes.out_width
     assert sizes.tile_rows <= sizes.area_rows

@@ -1,1 +1,1 @@
-"""Floor 4: the speed-up. Pruned weights become streams, a network a plan: a table of compiled steps."""
+"""Floor 4: the speed-up. Pruned layers become sparse matrices, a network a plan: a table of compiled steps."""

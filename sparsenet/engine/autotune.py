@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.sparse import bsr_array, csr_array
 
-from ..kernels.sparse_matrix import is_blocked, to_csr
+from ..kernels.sparse_matrix import is_blocked
 from ..kernels.tiling import tile_convolution, tile_linear
 from ..machine.vectors import LINE
 from ..nn.layers import Conv2d
@@ -16,6 +17,7 @@ from .folding import FoldedLayer
 from .lowering import geometry_of, lower_convolution, lower_linear, lower_single
 from .program import CompiledStep, Program
 
+ANY_DENSE = "any dense"  # the faster of "dense" and "blas"
 FORMS = ("auto", "dense", "csr", "blas", "csr loops", "scipy")
 BLOCKS = (LINE, 4, 2)  # outputs of the blocks that have kernels
 # Above these sparsities the dense forms are not even tried: the sparse one has won by then. Sample by sample it reads
@@ -30,9 +32,9 @@ Matrix = csr_array | bsr_array
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One form that a layer may take: the matrix that it multiplies by, and the step, compiled or a call of Python."""
+    """One form that a layer may take: what gives the matrix that it multiplies by, and the step or a call of Python."""
 
-    matrix: Matrix
+    matrix: Callable[[], Matrix]
     compiled: CompiledStep | None = None
     run: Run | None = None
 
@@ -52,21 +54,21 @@ def candidates(form: str, folded: FoldedLayer, setting: Setting) -> dict[str, Ca
     """The forms that a layer may take, by name; each is packed only when called."""
     python = {"csr loops": run_csr_loops, "scipy": run_scipy}
     if form in python:
-        return {form: lambda: Candidate(folded.matrix, run=python[form](folded))}
+        return {form: lambda: Candidate(lambda: folded.matrix, run=python[form](folded))}
     full, single = folded.sparsity == 0, _is_single(folded, setting)
     found = {}
     if form == "csr" or (form == "auto" and not full):
-        found["csr"] = lambda: _lower(folded, folded.matrix, setting)
+        found["csr"] = lambda: _lower(folded, lambda: folded.matrix, setting)
     for rows in _blocks(folded) if not single and not full else ():
         name = f"bsr {rows}x1"
         if form in ("auto", name) and is_blocked(folded.matrix, rows):
-            found[name] = lambda rows=rows: _lower(folded, folded.as_blocks(rows), setting)
+            found[name] = lambda rows=rows: _lower(folded, partial(folded.as_blocks, rows), setting)
     limit = MOST_DENSE_SINGLE if single else MOST_DENSE
     tried = form == "auto" and folded.sparsity < limit
-    if form == "dense" or tried:
-        found["dense"] = lambda: _lower(folded, _dense_matrix(folded, setting), setting)
-    if form in ("dense", "blas") or tried:
-        found["blas"] = lambda: Candidate(to_csr(folded.weight, groups=folded.groups), run=run_blas(folded))
+    if form in ("dense", ANY_DENSE) or tried:
+        found["dense"] = lambda: _lower(folded, partial(folded.as_dense, _dense_block(folded, setting)), setting)
+    if form in ("blas", ANY_DENSE) or tried:
+        found["blas"] = lambda: Candidate(partial(folded.as_dense, 1), run=run_blas(folded))
     return found
 
 
@@ -74,20 +76,20 @@ def _is_single(folded: FoldedLayer, setting: Setting) -> bool:
     return not isinstance(folded.layer, Conv2d) and setting.batch <= FEW_SAMPLES
 
 
-def _lower(folded: FoldedLayer, matrix: Matrix, setting: Setting) -> Candidate:
+def _lower(folded: FoldedLayer, matrix: Callable[[], Matrix], setting: Setting) -> Candidate:
     if isinstance(folded.layer, Conv2d):
-        step = lower_convolution(folded, matrix, setting.input_shape)
+        step = lower_convolution(folded, matrix(), setting.input_shape)
     elif _is_single(folded, setting):
-        step = lower_single(folded, matrix)
+        step = lower_single(folded, matrix())
     else:
-        step = lower_linear(folded, matrix, setting.batch, setting.threads)
+        step = lower_linear(folded, matrix(), setting.batch, setting.threads)
     return Candidate(matrix, step)
 
 
-def _dense_matrix(folded: FoldedLayer, setting: Setting) -> Matrix:
-    """Every weight, in the blocks of the cheapest tiles for this layer."""
+def _dense_block(folded: FoldedLayer, setting: Setting) -> int:
+    """Outputs of the blocks of the dense form: those of the cheapest tiles for this layer."""
     if _is_single(folded, setting):
-        return folded.as_dense(1)
+        return 1
     batch = -(-setting.batch // setting.threads)
 
     def cost(rows: int) -> float:
@@ -95,7 +97,7 @@ def _dense_matrix(folded: FoldedLayer, setting: Setting) -> Matrix:
             return tile_convolution(geometry_of(folded.layer, setting.input_shape), rows).cost
         return tile_linear(folded.layer.in_features, folded.layer.out_features, batch, rows).cost
 
-    return folded.as_dense(min(_blocks(folded) or (1,), key=cost))
+    return min(_blocks(folded) or (1,), key=cost)
 
 
 def _blocks(folded: FoldedLayer) -> tuple[int, ...]:

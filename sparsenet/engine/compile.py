@@ -12,7 +12,7 @@ from ..nn.layer import Shape
 from ..nn.layers import Conv2d, Dropout, Flatten, Linear
 from ..nn.network import Network, Node
 from ..nn.normalization import WeightNorm
-from .autotune import FORMS, Setting, candidates, choose, pays
+from .autotune import ANY_DENSE, FORMS, Setting, candidates, choose, pays
 from .fallbacks import run_forward
 from .folding import fold
 from .lowering import is_pool_of_squares, lower_convolution, lower_plain, lower_single
@@ -42,7 +42,7 @@ def compile(
     threads : int, optional
         Threads of the kernels (None: all available ones).
     form : str, or dict of layer name -> str
-        How layers with weights run; of layers that a dict does not name "auto". Which when:
+        How layers with weights run. A dict names forms exactly; layers that it does not name are "auto". Which when:
 
         - "auto": unless there is a reason. It measures the forms that may be the fastest for each layer, on this
           machine, at this batch and with these threads: "dense", "blas", "csr", and "bsr 2x1", "bsr 4x1", "bsr 16x1"
@@ -55,7 +55,8 @@ def compile(
     seconds : float
         Time to spend on measuring each layer.
     on_layer : function (name, number, count), optional
-        Called before each layer is compiled: the first time this takes seconds, later kernels come from the cache.
+        Called before each layer that is not folded into one before it is compiled, the number-th of `count`: the first
+        time this takes seconds, later kernels come from the cache.
 
     Notes
     -----
@@ -77,16 +78,19 @@ def compile(
     steps, done = [], set()
     with use_threads(threads):
         for number, node in enumerate(network.nodes, 1):
-            if on_layer is not None:
-                on_layer(node.name, number, len(network.nodes))
             if node.name in done:
                 continue
+            if on_layer is not None:
+                on_layer(node.name, number, len(network.nodes))
             setting = _setting(node, shapes, batch, threads, seconds)
             step = _freeze(network, node, shapes, forms, setting)
             if step is not None:
+                step.compile()
                 steps.append(step)
                 done |= set(step.folded)
         chosen = {step.name: step.form for step in steps if step.form}
+        for parameter in network.parameters().values():
+            parameter.state.clear()  # the copy is for inference
         again = partial(compile, network, input_shape, batch=batch, threads=threads, form=chosen)
         plan = Plan(steps, input_shape, shapes[network.nodes[-1].name], batch, threads, again)
         plan.warm_up()
@@ -108,7 +112,7 @@ def _check_forms(form: str | Mapping[str, str], network: Network) -> dict[str, s
     if isinstance(form, str):
         if form not in FORMS:
             raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
-        return dict.fromkeys(names, form)
+        return dict.fromkeys(names, ANY_DENSE if form == "dense" else form)
     check_known("form", form, names)
     return {name: form.get(name, "auto") for name in names}
 
@@ -138,13 +142,11 @@ def _freeze_weighted(network: Network, node: Node, shapes: dict[str, Shape], for
     found = candidates(form, folded, setting)
     if not found:
         raise ValueError(f"form of {node.name!r} must be one that this layer can take, not {form!r}")
-    if form in found:  # named for this layer alone, or a choice of one
-        found = {form: found[form]} if form != "dense" else found
     chosen, candidate, measured = choose(found, setting)
     compiled, names = candidate.compiled, folded.names
     pool = _pool_behind(network, names[-1] if names else node.name)
     if compiled and pool and isinstance(folded.layer, Conv2d):
-        fused = lower_convolution(folded, candidate.matrix, setting.input_shape, pool=True)
+        fused = lower_convolution(folded, candidate.matrix(), setting.input_shape, pool=True)
         after = lower_plain(pool.layer, setting.shape, shapes[pool.name])
         if fused and (not measured or pays(fused, [compiled, after], setting)):
             compiled, names = fused, (*names, pool.name)

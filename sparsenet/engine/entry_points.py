@@ -21,7 +21,7 @@ from ..kernels.sparse_linear import (
 )
 from ..machine.jit import inlined, kernel
 from ..machine.pointers import floats, integers, record_at, record_of, shorts, step, tile_step, words
-from ..machine.register_tile import Tile
+from ..machine.tile_shape import Tile
 
 
 class Frame(NamedTuple):
@@ -71,7 +71,6 @@ class ScaleWeights(NamedTuple):
     shifts: np.ndarray
 
 
-FRAME = record_of(Frame)
 TILED = record_of(TileSizes, weights=record_of(TiledWeights), scratch=record_of(Scratch))
 
 
@@ -99,8 +98,8 @@ def _sample(address, size, local, n, first, workspace):
 def _run_tile(tile, tiled, workspace):
     t = record_at(tiled, TILED)
     work, w, scratch = record_at(workspace, TILE_CALL), t.weights, t.scratch
-    entries, bias = words(w.entries.address, w.entries.size), floats(w.bias.address, w.bias.size)
-    indptr, spans = integers(w.indptr.address, w.indptr.size), integers(w.spans.address, w.spans.size)
+    entries, bias = words(w.entries.address, w.entries.count), floats(w.bias.address, w.bias.count)
+    indptr, spans = integers(w.indptr.address, w.indptr.count), integers(w.spans.address, w.spans.count)
     packed = floats(workspace + scratch.packed, scratch.packed_size)
     waiting = floats(workspace + scratch.sums, scratch.sums_size)
     multiply_tile(tile, t, work, entries, indptr, spans, bias, packed, waiting, floats(work.y, work.y_size))
@@ -123,7 +122,7 @@ def convolution() -> int:
     def run(address, first, last, part, parts, workspace):
         s, work = record_at(address, CONVOLUTION), record_at(workspace, TILE_CALL)
         t, tiled = s.tiled, address + TILED_AT
-        reads = integers(t.weights.reads.address, t.weights.reads.size)
+        reads = integers(t.weights.reads.address, t.weights.reads.count)
         packed = floats(workspace + t.scratch.packed, t.scratch.packed_size)
         for n in range(first, last):
             x = _sample(s.x, s.x_size, s.x_local, n, first, workspace)
@@ -156,8 +155,8 @@ def row_linear() -> int:
     def run(address, first, last, part, parts, workspace):
         s = record_at(address, ROW_LINEAR)
         w = s.weights
-        values, offsets = floats(w.values.address, w.values.size), shorts(w.offsets.address, w.offsets.size)
-        indptr, bias = integers(w.indptr.address, w.indptr.size), floats(w.bias.address, w.bias.size)
+        values, offsets = floats(w.values.address, w.values.count), shorts(w.offsets.address, w.offsets.count)
+        indptr, bias = integers(w.indptr.address, w.indptr.count), floats(w.bias.address, w.bias.count)
         for n in range(first, last):
             x = _sample(s.x, s.x_size, s.x_local, n, first, workspace)
             y = _sample(s.y, s.y_size, s.y_local, n, first, workspace)
@@ -173,9 +172,9 @@ def sliced_linear() -> int:
     def run(address, first, last, part, parts, workspace):
         s = record_at(address, SLICED_LINEAR)
         w = s.weights
-        values, offsets = floats(w.values.address, w.values.size), shorts(w.offsets.address, w.offsets.size)
-        indptr, outputs = integers(w.indptr.address, w.indptr.size), integers(w.outputs.address, w.outputs.size)
-        bias = floats(w.bias.address, w.bias.size)
+        values, offsets = floats(w.values.address, w.values.count), shorts(w.offsets.address, w.offsets.count)
+        indptr, outputs = integers(w.indptr.address, w.indptr.count), integers(w.outputs.address, w.outputs.count)
+        bias = floats(w.bias.address, w.bias.count)
         for n in range(first, last):
             x = _sample(s.x, s.x_size, s.x_local, n, first, workspace)
             y = _sample(s.y, s.y_size, s.y_local, n, first, workspace)
@@ -200,30 +199,36 @@ def max_pool_squares() -> int:
     return step(run)
 
 
-@cache
-def _pool(forward) -> int:
+@inlined
+def _pool(forward, address, first, last, part, parts, workspace):
     """Pooling with any window, by a kernel that takes planes."""
+    s = record_at(address, POOLING)
+    g = s.sizes
+    begin, end = part * g.channels // parts, (part + 1) * g.channels // parts
+    for n in range(first, last):
+        x = _sample(s.x, s.x_size, s.x_local, n, first, workspace).reshape((g.channels, g.height, g.width))
+        y = _sample(s.y, s.y_size, s.y_local, n, first, workspace).reshape((g.channels, g.out_height, g.out_width))
+        forward(begin, end, x, g.window_y, g.window_x, g.stride_y, g.stride_x, g.pad_y, g.pad_x, y)
+
+
+@cache
+def max_pool() -> int:
+    """Max pooling with any window."""
 
     def run(address, first, last, part, parts, workspace):
-        s = record_at(address, POOLING)
-        g = s.sizes
-        begin, end = part * g.channels // parts, (part + 1) * g.channels // parts
-        for n in range(first, last):
-            x = _sample(s.x, s.x_size, s.x_local, n, first, workspace).reshape((g.channels, g.height, g.width))
-            y = _sample(s.y, s.y_size, s.y_local, n, first, workspace).reshape((g.channels, g.out_height, g.out_width))
-            forward(begin, end, x, g.window_y, g.window_x, g.stride_y, g.stride_x, g.pad_y, g.pad_x, y)
+        _pool(max_forward, address, first, last, part, parts, workspace)
 
     return step(run)
 
 
-def max_pool() -> int:
-    """Max pooling with any window."""
-    return _pool(max_forward)
-
-
+@cache
 def average_pool() -> int:
     """Average pooling."""
-    return _pool(average_forward)
+
+    def run(address, first, last, part, parts, workspace):
+        _pool(average_forward, address, first, last, part, parts, workspace)
+
+    return step(run)
 
 
 @cache
@@ -233,7 +238,7 @@ def scale() -> int:
     def run(address, first, last, part, parts, workspace):
         s = record_at(address, SCALING)
         g, w = s.sizes, s.weights
-        factors, shifts = floats(w.factors.address, w.factors.size), floats(w.shifts.address, w.shifts.size)
+        factors, shifts = floats(w.factors.address, w.factors.count), floats(w.shifts.address, w.shifts.count)
         channels, plane, relu = g.channels, g.plane, g.relu
         for n in range(first, last):
             x = _sample(s.x, s.x_size, s.x_local, n, first, workspace)

@@ -78,7 +78,7 @@ def fold(network: Network, node: Node) -> FoldedLayer:
     layer = node.layer.layer if isinstance(node.layer, WeightNorm) else node.layer
     weight = node.layer.weight
     folded = FoldedLayer(
-        layer, to_csr(weight.value, weight.mask, getattr(layer, "groups", 1)), node.layer.bias.value.copy()
+        layer, to_csr(weight.effective(), weight.mask, getattr(layer, "groups", 1)), node.layer.bias.value.copy()
     )
     for follower in _followers(network, node):
         kind = type(follower.layer)

@@ -66,7 +66,7 @@ def lower_convolution(
         output_size=tiling.tiles.outputs * tiling.tiles.plane,
         weights=weights,
         packed=sizes.chunk * sizes.length + LINE,
-        sums=tiles * tiling.tiles.blocks * tiling.tiles.size + LINE,
+        sums=tiles * tiling.tiles.blocks * tiling.tiles.sums + LINE,
         parts=sizes.areas_y * sizes.areas_x,
         work=count_weights(weights) * int(np.prod(g.output)),
     )
@@ -83,8 +83,8 @@ def lower_linear(folded: FoldedLayer, matrix: csr_array | bsr_array, batch: int,
     weights, sizes = pack_linear(matrix, folded.bias, tiling), tiling.sizes
     plane = tiling.tiles.plane
     stack = min(STACKED_TILES, -(-share // plane))
-    groups = -(-outputs // LANES)
-    pieces = -(-groups * LANES * plane * stack * 4 // SUMS_BYTES)
+    vectors = -(-outputs // LANES)
+    pieces = -(-vectors * LANES * plane * stack * 4 // SUMS_BYTES)
     return CompiledStep(
         code=entry_points.batch_linear,
         record=entry_points.BATCH_LINEAR,
@@ -95,9 +95,9 @@ def lower_linear(folded: FoldedLayer, matrix: csr_array | bsr_array, batch: int,
         output_size=outputs,
         weights=weights,
         packed=sizes.chunk * sizes.lines * LINE,
-        sums=(-(-groups // pieces) + 1) * LANES * plane * stack,
+        sums=(-(-vectors // pieces) + 1) * LANES * plane * stack,
         samples=plane * stack,
-        parts=groups,
+        parts=vectors,
         pieces=pieces,
         work=count_weights(weights) * plane * stack,
     )

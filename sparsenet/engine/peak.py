@@ -7,7 +7,7 @@ import numpy as np
 
 from ..kernels.tile import keep, load, scale_add
 from ..machine.jit import kernel
-from ..machine.register_tile import Tile
+from ..machine.tile_shape import Tile
 from ..machine.vectors import REGISTERS
 
 ROUNDS = 20_000  # of one timed call

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.sparse import bsr_array, csr_array
 
+from ..checks import check_plain
 from ..machine.threads import threads as use_threads
 from ..nn.layer import Shape
 from .fallbacks import Run
@@ -39,7 +40,7 @@ class Step:
         Multiply-adds for one sample with the weights of its form: the kept ones, in a dense form all.
     measured : dict form -> seconds
         What each candidate took for a batch when the plan chose.
-    matrix : csr_array or bsr_array, optional
+    matrix : function () -> csr_array or bsr_array, optional
         The weights that it multiplies by.
     """
 
@@ -53,7 +54,13 @@ class Step:
     folded: tuple[str, ...] = ()
     macs: int = 0
     measured: dict[str, float] = field(default_factory=dict)
-    matrix: csr_array | bsr_array | None = None
+    matrix: Callable[[], csr_array | bsr_array] | None = None
+
+    def compile(self) -> None:
+        """Compile its code, for a batch and for one sample; a call of Python compiles at its first call."""
+        for step in (self.compiled, self.single):
+            if step is not None:
+                step.compile()
 
 
 class Plan:
@@ -61,7 +68,8 @@ class Plan:
 
     Batches of any size go; larger ones than `batch` are cut, one sample alone takes a shorter way, and the forms of the
     layers have been chosen for `batch`. A plan may be called from several threads at once. It does not follow later
-    changes of the network. Pickled and copied plans are compiled again from the network, with the same forms.
+    changes of the network, of which it keeps a copy: pickled and copied plans are compiled again from that, each layer
+    in the same form.
     """
 
     def __init__(
@@ -121,7 +129,7 @@ class Plan:
         channels do not divide into blocks a `csr_array` of the same entries). Batch normalisation is folded in. The
         pattern is the mask: a kept weight that is 0.0 is an explicit zero. These are copies.
         """
-        return {step.name: _trimmed(step.matrix, step.shape[0]) for step in self.steps if step.matrix is not None}
+        return {step.name: _trimmed(step.matrix(), step.shape[0]) for step in self.steps if step.matrix is not None}
 
     def warm_up(self) -> None:
         """Compile all that runs, for a batch and for one sample, and get the buffers of the calling thread."""
@@ -149,7 +157,7 @@ class Plan:
     def explain(self) -> str:
         """A line per step: layer, form, output shape, time for a batch, share of the machine's peak, why this form.
 
-        The peak is measured now: multiply-adds a second of one core with all operands in registers, times
+        The peak is multiply-adds a second of one core with all operands in registers, measured once in a process, times
         the threads. The share counts multiply-adds with the weights of the form: the kept ones, in a dense form all.
         """
         peak = measure_peak() * self.threads
@@ -170,6 +178,8 @@ class Plan:
         return "\n".join(lines)
 
     def _check(self, x: np.ndarray) -> np.ndarray:
+        if type(x) is not np.ndarray:
+            check_plain("x", x)
         if not isinstance(x, np.ndarray) or x.dtype != FLOAT:
             raise TypeError(f"a plan takes float32 arrays, not {getattr(x, 'dtype', type(x).__name__)}")
         if x.shape[1:] != self.input_shape or not x.ndim:

@@ -82,6 +82,12 @@ class CompiledStep:
         most = -(-areas // threads) / areas
         return pack < pack * most + (most - 1 / threads) * self.work / LANES + lines * SHARED_LINE
 
+    def compile(self) -> None:
+        """Compile its code, or read it from the cache."""
+        self.code()
+        if self.multiply is not None:
+            self.multiply()
+
     def write(self, record: np.ndarray, frame: Frame, scratch: Scratch) -> None:
         """Write all that the step's code reads into its record."""
         write_record(record, frame)

@@ -1,1 +1,1 @@
-"""Floor 2: arrays in, arrays out. Every Numba kernel of the package is here, each file complete in itself."""
+"""Floor 2: arrays in, arrays out. Each file is one operation of a network, or how its operands are cut and packed."""

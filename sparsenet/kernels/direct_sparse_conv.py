@@ -26,7 +26,7 @@ import numpy as np
 from ..machine.jit import inlined, kernel
 from ..machine.pointers import call_tile, record_of
 from ..machine.vectors import LANES, LINE
-from .input_packing import pack_flat, pack_lines, pack_rows, put_channels, put_tile
+from .input_packing import pack_lines, pack_padded_rows, pack_positions, put_channels, put_tile
 from .lane_copy import prefetch
 from .tile import add, fma, keep, load, relu, splat, store, store_maxima, zero
 
@@ -58,14 +58,14 @@ class TiledWeights(NamedTuple):
 class TileSizes(NamedTuple):
     """What a tile has to know of its layer, in numbers of elements.
 
-    A block row has `block` outputs (M), and `size` numbers in a tile. In y outputs are `plane` numbers apart, rows
+    A block row has `block` outputs (M), and `sums` numbers in a tile. In y outputs are `plane` numbers apart, rows
     `pitch`, vectors in a row `step`, as they are in the packed input too. With `pool` the maxima of 2 x 2 squares go to
     y, and `plane` and `pitch` are those of the pooled image.
     """
 
     outputs: int
     block: int
-    size: int
+    sums: int
     blocks: int
     chunks: int
     plane: int
@@ -87,7 +87,7 @@ class Scratch(NamedTuple):
 class TileCall(NamedTuple):
     """What one call of a tile works on, at the start of the workspace.
 
-    One chunk of inputs, block rows first <= o < last. The tile's input begins at packed[base], what it keeps between
+    One chunk of inputs, block rows first <= o < last. The tile's input begins at packed[source], what it keeps between
     chunks at sums[begin], its output at y[place]; of each output's plane it may write `room` numbers from there on.
     """
 
@@ -96,7 +96,7 @@ class TileCall(NamedTuple):
     chunk: int
     first: int
     last: int
-    base: int
+    source: int
     begin: int
     place: int
     room: int
@@ -107,14 +107,14 @@ class ConvSizes(NamedTuple):
 
     The input has `height` rows `pitch` apart, its channels are `plane` apart. The output is cut into areas_y x areas_x
     areas, each `area_rows` by `area_columns`; and its channels into `splits`, where threads share them. An area is the
-    work of one packed input and of tiles of `tile_rows` by `tile_columns`: of all of them with the weights of `group`
-    block rows, then with the next. In the packed input `line` numbers lie between what is needed for one row of the
+    work of one packed input and of tiles of `tile_rows` by `tile_columns`: of all of them with the weights of
+    `block_rows`, then with the next. In the packed input `line` numbers lie between what is needed for one row of the
     output and for the next. It holds `length` numbers of each of `chunk` channels, in one of three layouts:
 
     - lines: `columns` copies of the channel (phases of the stride, or column shifts), whose first columns are
       `column_step` apart, and `depth` lines for each of these and each of `phases` phases of the rows;
-    - flat, for 1 x 1 kernels: lines are positions of the image one after the other, wherever its rows end; the area's
-      columns are positions, too;
+    - pointwise, for 1 x 1 kernels: lines are positions of the image one after the other, wherever its rows end; the
+      area's columns are positions, too;
     - zero-padded rows, where lanes are output channels: `depth` rows of the image `row_pitch` apart.
     """
 
@@ -143,8 +143,8 @@ class ConvSizes(NamedTuple):
     areas_y: int
     areas_x: int
     splits: int
-    group: int
-    flat: int
+    block_rows: int
+    pointwise: int
     row_pitch: int
 
 
@@ -195,9 +195,9 @@ def multiply_tile(tile, t, work, entries, indptr, spans, bias, packed, waiting, 
         begins, ends = spans[2 * o], spans[2 * o + 1]
         if chunk < begins or chunk > ends or (entry == end and begins < chunk < ends):
             continue
-        kept = work.begin + (o - work.first) * t.size
+        kept = work.begin + (o - work.first) * t.sums
         sums = splat(tile, bias, o * tile.block) if chunk == begins else load(tile, waiting, kept)
-        sums = add_entries(tile, sums, entries, entry, end, packed, work.base, step)
+        sums = add_entries(tile, sums, entries, entry, end, packed, work.source, step)
         if chunk < ends:
             keep(tile, sums, waiting, kept)
             continue
@@ -221,10 +221,10 @@ def multiply_tile(tile, t, work, entries, indptr, spans, bias, packed, waiting, 
 def _pack(g, x, reads, first_channel, last_channel, r0, q0, packed):
     """Pack the input of the area that begins at the output position (r0, q0), in its layout."""
     top, left = r0 * g.stride_y - g.pad_y, q0 * g.stride_x - g.pad_x
-    if g.flat:
-        pack_flat(g, x, reads, first_channel, last_channel, q0, packed)
+    if g.pointwise:
+        pack_positions(g, x, reads, first_channel, last_channel, q0, packed)
     elif g.row_pitch:
-        pack_rows(g, x, reads, first_channel, last_channel, top, packed)
+        pack_padded_rows(g, x, reads, first_channel, last_channel, top, packed)
     else:
         pack_lines(g, x, reads, first_channel, last_channel, top, left, packed)
 
@@ -249,16 +249,16 @@ def convolve(multiply, tiles, workspace, work, g, t, x, reads, y, packed, part, 
         for chunk in range(t.chunks):
             _pack(g, x, reads, chunk * g.chunk, min((chunk + 1) * g.chunk, g.channels), r0, q0, packed)
             work.chunk = chunk
-            for o in range(first, last, g.group):
-                work.first, work.last = o, min(o + g.group, last)
-                begin = (o - first) * t.size
+            for o in range(first, last, g.block_rows):
+                work.first, work.last = o, min(o + g.block_rows, last)
+                begin = (o - first) * t.sums
                 for r in range(0, g.area_rows, g.tile_rows):
                     r = max(0, min(r, g.area_rows - g.tile_rows))
                     for q in range(0, g.area_columns, g.tile_columns):
                         q = max(0, min(q, g.area_columns - g.tile_columns))
-                        place = q0 + r * LINE if g.flat else (r0 + r) // shrink * t.pitch + (q0 + q) // shrink
+                        place = q0 + r * LINE if g.pointwise else (r0 + r) // shrink * t.pitch + (q0 + q) // shrink
                         # the rows below the tile's may be another thread's
-                        end = t.plane if g.flat else min(r0 + r + g.tile_rows, g.out_height) * t.pitch
-                        work.base, work.begin, work.place, work.room = r * g.line + q, begin, place, end - place
+                        end = t.plane if g.pointwise else min(r0 + r + g.tile_rows, g.out_height) * t.pitch
+                        work.source, work.begin, work.place, work.room = r * g.line + q, begin, place, end - place
                         call_tile(multiply, tiles, workspace)
-                        begin += (last - first) * t.size
+                        begin += (last - first) * t.sums

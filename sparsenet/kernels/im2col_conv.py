@@ -10,7 +10,7 @@ output position (r, q), in the order of a weight row reshaped to (C kh kw):
     input gradient    dcols[k, (r, q)] = sum_o  w[o, k] dy[o, (r, q)]         dX = col2im(WT dY)
 
 With G groups, outputs g O/G ... (g + 1) O/G - 1 read channels g C/G ... (g + 1) C/G - 1 only: a range of the rows of W
-and one of the rows of cols, and each line above is a product per group. `reference.py` has the same three functions as
+and one of the rows of cols, and each line above is a product per group. `naive_conv.py` has the same three functions as
 plain loops.
 """
 

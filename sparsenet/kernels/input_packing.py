@@ -85,7 +85,7 @@ def pack_lines(g, x, reads, first_channel, last_channel, top, left, packed):
 
 
 @kernel
-def pack_flat(g, x, reads, first_channel, last_channel, begin, packed):
+def pack_positions(g, x, reads, first_channel, last_channel, begin, packed):
     """Copy positions from `begin` on of some channels of x, wherever rows end, for 1 x 1 kernels.
 
     line c depth + t, lane l = x[c, begin + t LINE + l], 0 behind the image.
@@ -105,7 +105,7 @@ def pack_flat(g, x, reads, first_channel, last_channel, begin, packed):
 
 
 @kernel
-def pack_rows(g, x, reads, first_channel, last_channel, top, packed):
+def pack_padded_rows(g, x, reads, first_channel, last_channel, top, packed):
     """Copy rows of some channels of x, each behind the one above, with the padding's zeros between them.
 
     packed[c length + t row_pitch + pad + l] = x[c, top + t, l]: the zeros behind a row are also those before the next.

@@ -60,19 +60,19 @@ def multiply_samples(multiply, tiles, workspace, work, g, t, x, samples, y, pack
     `waiting` until the last chunk, and otherwise this is the convolution's product (`direct_sparse_conv.convolve`).
     """
     tile_samples = g.lines * g.lanes
-    m, groups = t.block, -(-g.outputs // LANES)
-    first_output = part * groups // parts * LANES
-    last_output = min((part + 1) * groups // parts * LANES, g.outputs)
+    m, vectors = t.block, -(-g.outputs // LANES)
+    first_output = part * vectors // parts * LANES
+    last_output = min((part + 1) * vectors // parts * LANES, g.outputs)
     work.first, work.last = first_output // m, -(-last_output // m)
-    room = (work.last - work.first) * t.size
-    work.y, work.y_size, work.base, work.room = waiting.ctypes.data, waiting.size, 0, tile_samples
+    room = (work.last - work.first) * t.sums
+    work.y, work.y_size, work.source, work.room = waiting.ctypes.data, waiting.size, 0, tile_samples
     for chunk in range(t.chunks):
         first_input = chunk * g.chunk
         work.chunk = chunk
         for n in range(0, samples, tile_samples):
             pack_samples(g, x, n, samples, first_input, min(first_input + g.chunk, g.inputs), packed)
             work.begin = n // tile_samples * room
-            work.place = work.begin - work.first * t.size
+            work.place = work.begin - work.first * t.sums
             call_tile(multiply, tiles, workspace)
     for n in range(0, samples, tile_samples):
         begin = n // tile_samples * room + (first_output - work.first * m) * tile_samples
@@ -86,16 +86,17 @@ def multiply_single(g, x, values, offsets, indptr, bias, y, part, parts):
     Offsets have 16 bits: chunk c of the inputs begins at c `g.chunk`. The lanes are entries of a row, whose last line
     reads what lies behind it and drops that.
     """
-    chunks = (indptr.size - 1) // g.outputs
-    for o in range(part * g.outputs // parts, (part + 1) * g.outputs // parts):
+    outputs, reach, relu = g.outputs, g.chunk, g.relu  # read once: y could lie over them, for all the compiler knows
+    chunks = (indptr.size - 1) // outputs
+    for o in range(part * outputs // parts, (part + 1) * outputs // parts):
         total = bias[o]
         for chunk in range(chunks):
             line = zero_line()
-            end = indptr[chunk * g.outputs + o + 1]
-            for k in range(indptr[chunk * g.outputs + o], end, LINE):
-                line = fma_line(line, values, offsets, k, end - k, x, chunk * g.chunk)
+            end = indptr[chunk * outputs + o + 1]
+            for k in range(indptr[chunk * outputs + o], end, LINE):
+                line = fma_line(line, values, offsets, k, end - k, x, chunk * reach)
             total += sum_line(line)
-        y[o] = np.float32(0) if g.relu and total < 0 else total
+        y[o] = np.float32(0) if relu and total < 0 else total
 
 
 @kernel
@@ -105,7 +106,7 @@ def multiply_slices(g, x, values, offsets, indptr, outputs, bias, y, part, parts
     Slot p of a slice is output outputs[p] (-1: none), the longest first, with indptr[p + 1] - indptr[p] entries.
     The j-th entries of a slice lie beside each other, and none is there to fill up: the first `count` slots have one.
     """
-    slices = outputs.size // LINE
+    slices, relu = outputs.size // LINE, g.relu
     for first in range(part * slices // parts * LINE, (part + 1) * slices // parts * LINE, LINE):
         total, k, count = load_line(bias, first), indptr[first], LINE
         longest, shortest = indptr[first + 1] - k, indptr[first + LINE] - indptr[first + LINE - 1]
@@ -121,4 +122,4 @@ def multiply_slices(g, x, values, offsets, indptr, outputs, bias, y, part, parts
         for lane in range(LINE):
             o, number = outputs[first + lane], number_of(total, lane)
             if o >= 0:
-                y[o] = np.float32(0) if g.relu and number < 0 else number
+                y[o] = np.float32(0) if relu and number < 0 else number

@@ -10,7 +10,7 @@ Each operation is a few lines of NumPy here. Numba compiles the LLVM instruction
 import numpy as np
 
 from ..machine import maxpool_tile, register_tile
-from ..machine.register_tile import Tile
+from ..machine.tile_shape import Tile
 from ..machine.vectors import LANES, LINE, compiled_as
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
-from ..machine.register_tile import Tile
+from ..machine.tile_shape import Tile
 from ..machine.vectors import LANES, LINE, REGISTERS, WIDEST
 from .direct_sparse_conv import ConvSizes, TileSizes
 from .im2col_conv import output_size
@@ -111,7 +111,7 @@ def tile_convolution(
     if block == LINE:
         ways = _channel_tilings(g, density, relu)
     elif g.pointwise:
-        ways = [*_line_tilings(g, block, density, relu), *_flat_tilings(g, block, density, relu)]
+        ways = [*_line_tilings(g, block, density, relu), *_pointwise_tilings(g, block, density, relu)]
     else:
         ways = _line_tilings(g, block, density, relu)
     if pool:
@@ -125,7 +125,7 @@ def _pooled(tiling: Tiling) -> Tiling | None:
     inside = g.area_rows <= g.out_height and g.area_columns <= g.out_width
     lengths = [g.out_height, g.out_width, g.area_rows, g.tile_rows, g.area_columns]
     lengths += [tiles.step] if tile.across > 1 else []
-    if tile.channel_lanes or g.flat or not inside or tiles.outputs % tile.block or any(n % 2 for n in lengths):
+    if tile.channel_lanes or g.pointwise or not inside or tiles.outputs % tile.block or any(n % 2 for n in lengths):
         return None
     return tiling._replace(tiles=tiles._replace(plane=tiles.plane // 4, pitch=tiles.pitch // 2, pool=1))
 
@@ -156,13 +156,13 @@ def _line_tilings(g: Geometry, block: int, density: float, relu: bool) -> Iterat
             yield from _in_chunks(g, tile, _tile_sizes(g, tile, out_w, step, relu), sizes, density)
 
 
-def _flat_tilings(g: Geometry, block: int, density: float, relu: bool) -> Iterator[Tiling]:
+def _pointwise_tilings(g: Geometry, block: int, density: float, relu: bool) -> Iterator[Tiling]:
     """Lines are positions of the image, wherever its rows end."""
     positions = g.shape[1] * g.shape[2]
     for tile, lines in _stacks(block, LINE // LANES, -(-positions // LINE)):
         length = lines * LINE
         sizes = _sizes(
-            g, tile, area_rows=lines, area_columns=length, tile_columns=length, depth=lines, length=length, flat=1
+            g, tile, area_rows=lines, area_columns=length, tile_columns=length, depth=lines, length=length, pointwise=1
         )
         sizes = sizes._replace(out_height=lines, out_width=positions, areas_y=1, areas_x=-(-positions // length))
         yield from _in_chunks(g, tile, _tile_sizes(g, tile, LINE, LANES, relu), sizes, density)
@@ -210,7 +210,7 @@ def _tile_sizes(g: Geometry, tile: Tile, pitch: int, step: int, relu: bool) -> T
 
 
 def _sizes(g: Geometry, tile: Tile, *, area_rows: int, area_columns: int, **others: int) -> ConvSizes:
-    """Numbers that the kernel reads; `chunk` and `group` are set by `_in_chunks`."""
+    """Numbers that the kernel reads; `chunk` and `block_rows` are set by `_in_chunks`."""
     (channels, height, width), (out_h, out_w) = g.shape, g.output
     numbers = {
         "channels": channels,
@@ -235,8 +235,8 @@ def _sizes(g: Geometry, tile: Tile, *, area_rows: int, area_columns: int, **othe
         "areas_y": -(-out_h // area_rows),
         "areas_x": -(-out_w // area_columns),
         "splits": 1,
-        "group": 0,
-        "flat": 0,
+        "block_rows": 0,
+        "pointwise": 0,
         "row_pitch": 0,
     }
     return ConvSizes(**numbers | others)
@@ -254,8 +254,8 @@ def _in_chunks(g: Geometry, tile: Tile, tiles: TileSizes, sizes: ConvSizes, dens
         row = _cost_of_row(tile, entries, -(-chunks // g.groups), lines * _missed(chunk * sizes.length * 4))
         cost = areas * (count * tiles.blocks * row + channels * sizes.length // LINE * PACK_LINE)
         weights = entries / chunks * (1 + tile.block) * 4  # bytes of a block row in a chunk
-        group = int(max(1, min(tiles.blocks, GROUP_BYTES / max(1, weights))))
-        yield Tiling(cost, tile, tiles._replace(chunks=chunks), sizes._replace(chunk=chunk, group=group))
+        block_rows = int(max(1, min(tiles.blocks, GROUP_BYTES / max(1, weights))))
+        yield Tiling(cost, tile, tiles._replace(chunks=chunks), sizes._replace(chunk=chunk, block_rows=block_rows))
 
 
 def _numbers_of_chunks(inputs: int, size: int) -> set[int]:

@@ -20,12 +20,12 @@ _keep = []  # a compiled function lives as long as its address may be called
 
 
 def _address_of(function, count):
-    native = callback(types.void(*[types.intp] * count))(function)
-    if native is function:
+    compiled_function = callback(types.void(*[types.intp] * count))(function)
+    if compiled_function is function:
         _python_calls.append(function)
         return len(_python_calls) - 1
-    _keep.append(native)
-    return native.address
+    _keep.append(compiled_function)
+    return compiled_function.address
 
 
 def step(function):
@@ -126,17 +126,20 @@ def _(address, size):
 
 # --- records: a NamedTuple of numbers and arrays, laid out for compiled code, which reads it by the same names -------
 
-ARRAY = np.dtype([("address", np.int64), ("size", np.int64)])
+ARRAY = np.dtype([("address", np.int64), ("count", np.int64)])
 
 
 def record_of(kind: type, **more: np.dtype) -> np.dtype:
-    """Record of a NamedTuple's fields, 64-bit integers, or the address and size of an array; and of `more` fields."""
+    """Record of a NamedTuple's fields, 64-bit integers, or the address and count of an array; and of `more` fields."""
+    taken = {name for name in (*get_type_hints(kind), *more) if hasattr(np.record, name)}
+    if taken:
+        raise ValueError(f"a record has attributes of its own named {', '.join(sorted(taken))}")
     fields = [(name, ARRAY if hint is np.ndarray else np.int64) for name, hint in get_type_hints(kind).items()]
     return np.dtype([*fields, *more.items()])
 
 
 def write_record(record: np.ndarray, values: tuple) -> None:
-    """Write a NamedTuple's values into its record, arrays as address and size: they must outlive it."""
+    """Write a NamedTuple's values into its record, arrays as address and count: they must outlive it."""
     for name, value in values._asdict().items():
         record[name] = (value.ctypes.data, value.size) if isinstance(value, np.ndarray) else value
 

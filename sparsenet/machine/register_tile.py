@@ -4,8 +4,6 @@ A tile's size is carried by the *type* of a `Tile`, so that one kernel source se
 cached by its signature.
 """
 
-from dataclasses import dataclass
-
 from llvmlite import ir
 from numba import types
 from numba.core.imputils import lower_constant
@@ -21,6 +19,7 @@ from numba.extending import (
     unbox,
 )
 
+from .tile_shape import Tile
 from .vectors import (
     F32,
     I32,
@@ -29,7 +28,6 @@ from .vectors import (
     LINE,
     LINE_VECTOR,
     LITTLE_ENDIAN,
-    REGISTERS,
     VECTOR,
     WIDEST,
     address,
@@ -45,59 +43,6 @@ from .vectors import (
     store_at,
     transposed,
 )
-
-
-@dataclass(frozen=True)
-class Tile:
-    """The shape of a tile of sums.
-
-    - Lanes are positions: M = `outputs` channels by R = `rows` rows of the image by A = `across` vectors beside each
-      other in a row. A number, one of M weights, meets R A vectors of the image.
-    - Lanes are output channels (`channel_lanes`): LINE channels for A = `across` positions beside each other. Vectors,
-      LINE weights, meet A numbers of the image: for layers in which so many outputs share what they keep, dense ones
-      above all.
-    """
-
-    outputs: int
-    rows: int
-    across: int
-    channel_lanes: bool = False
-
-    @property
-    def block(self) -> int:
-        """M: output channels, and weights in one entry of the packed weights."""
-        return LINE if self.channel_lanes else self.outputs
-
-    @property
-    def size(self) -> int:
-        """Vectors of the tile, each of `lanes` sums."""
-        return self.outputs * self.rows * self.across
-
-    @property
-    def lanes(self) -> int:
-        """Sums in a vector."""
-        return LINE if self.channel_lanes else LANES
-
-    @property
-    def vectors(self) -> int:
-        """Vectors of LANES sums."""
-        return self.size * self.lanes // LANES
-
-    @property
-    def registers(self) -> int:
-        """Registers that the sums take."""
-        return self.size * (LINE // WIDEST if self.channel_lanes else 1)
-
-    @property
-    def fits(self) -> bool:
-        """Whether the registers hold the sums, what is held beside them, and an operand in passing."""
-        held = LINE // WIDEST if self.channel_lanes else min(self.outputs, self.rows * self.across)
-        return self.registers + held < REGISTERS
-
-    @property
-    def has_room(self) -> bool:
-        """Whether the registers hold four sums for each of the tile's."""
-        return 4 * self.registers <= REGISTERS - 4
 
 
 class TileType(types.Type):

@@ -1,7 +1,5 @@
 """Reference networks. Convolutions and hidden layers start with He's initialisation, biases at zero."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from ..checks import check_count
@@ -13,7 +11,6 @@ from .normalization import BatchNorm, WeightNorm
 from .pooling import MaxPool2d
 
 Seed = int | np.random.Generator
-Builder = Callable[..., Layer]
 
 
 def _image_shape(input_shape: Shape) -> tuple[int, int, int]:

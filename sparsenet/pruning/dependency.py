@@ -140,6 +140,13 @@ def left_out(network: Network, granularity: Granularity) -> dict[str, str]:
     """Those of `fixed_layers` that a user would not expect, with the reason.
 
     Classes and the network's inputs are no units to prune, and a depthwise convolution follows the layer before it.
+
+    Examples
+    --------
+    >>> from sparsenet import Conv2d, Filter, Flatten, Linear, chain
+    >>> layers = {"in groups": Conv2d(4, 4, 1, groups=2), "flatten": Flatten(), "output": Linear(4, 2)}
+    >>> left_out(chain(layers), Filter())
+    {'in groups': 'it is a convolution in groups'}
     """
     follow = {name for coupling in find_couplings(network) for name in coupling.between}
     fixed = fixed_layers(network, granularity)
@@ -147,7 +154,13 @@ def left_out(network: Network, granularity: Granularity) -> dict[str, str]:
 
 
 def unit_columns(weight: np.ndarray, per_unit: int) -> np.ndarray:
-    """Weight (O, C, ...) as (O, units, columns of a unit): a view whose axis 1 counts the producer's units."""
+    """Weight (O, C, ...) as (O, units, columns of a unit): a view whose axis 1 counts the producer's units.
+
+    Examples
+    --------
+    >>> unit_columns(np.arange(6).reshape(1, 6), 2).tolist()  # behind a flatten of images of two positions
+    [[[0, 1], [2, 3], [4, 5]]]
+    """
     return weight.reshape(len(weight), weight.shape[1] // per_unit, -1)
 
 
@@ -156,6 +169,14 @@ def removable_units(network: Network, coupling: Coupling) -> np.ndarray:
 
     A unit whose weights are masked and whose bias is not (set by the layer's own `set_mask`) emits a constant, and
     stays: a constant of an image cannot be moved into the next layer's bias where that pads with zeros.
+
+    Examples
+    --------
+    >>> from sparsenet import Linear, chain
+    >>> network = chain({"hidden": Linear(2, 3), "output": Linear(3, 1)})
+    >>> network.apply_masks({"hidden": np.array([[True, True], [False, False], [True, True]])})
+    >>> removable_units(network, find_couplings(network)[0]).tolist()
+    [False, True, False]
     """
     masks = network.masks()
     unread = [~unit_columns(masks[name], per).any(axis=(0, 2)) for name, per in coupling.consumers.items()]

@@ -71,7 +71,14 @@ def importance(
     seed: int | np.random.Generator = 0,
     threads: int | None = None,
 ) -> Arrays:
-    """What `score` returns, without its warning."""
+    """What `score` returns, without its warning.
+
+    Examples
+    --------
+    >>> from sparsenet import Linear, chain, scores
+    >>> importance(chain({"fc": Linear(1, 2, init=lambda shape, rng: np.full(shape, 0.5))}), scores.l2)["fc"].tolist()
+    [[0.25], [0.25]]
+    """
     needs = set(inspect.signature(criterion).parameters)
     check_known("arguments of the criterion", needs, ("weight", "gradient", "rng"))
     rng = np.random.default_rng(seed)
@@ -116,13 +123,31 @@ def _name(criterion: Criterion) -> str:
 
 
 def equal_scores(network: Network, scores: Arrays) -> list[str]:
-    """The layers whose kept weights, two or more, all score the same."""
+    """The layers whose kept weights, two or more, all score the same.
+
+    Examples
+    --------
+    >>> from sparsenet import Linear, chain
+    >>> network = chain({"a": Linear(1, 2), "b": Linear(2, 1)})
+    >>> equal_scores(network, {"a": np.zeros((2, 1)), "b": np.array([[0.0, 1.0]])})
+    ['a']
+    """
     kept = {name: scores[name][mask] for name, mask in network.masks().items()}
     return [name for name, values in kept.items() if values.size > 1 and (values == values[0]).all()]
 
 
 def warn_of_equal_scores(criterion: Criterion, names: Collection[str]) -> None:
-    """Tell the caller's caller that the criterion cannot rank the weights of these layers."""
+    """Tell the caller's caller that the criterion cannot rank the weights of these layers.
+
+    Examples
+    --------
+    >>> from sparsenet import scores
+    >>> with warnings.catch_warnings(record=True) as told:
+    ...     warnings.simplefilter("always")
+    ...     warn_of_equal_scores(scores.taylor, ["fc1"])
+    >>> str(told[0].message)[:65]
+    "criterion 'taylor' gives all weights of 'fc1' the same score: whi"
+    """
     if names:
         warnings.warn(
             f"criterion {_name(criterion)!r} gives all weights of {', '.join(map(repr, names))} the same score: which "
