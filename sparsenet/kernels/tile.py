@@ -54,6 +54,16 @@ def store(tile, sums, array, start, plane, pitch, step):
         array[start + place] = sums[m, r, a, lane]
 
 
+@compiled_as(register_tile.add_stored)
+def add_stored(tile, sums, array, start, plane, pitch, step):
+    """sums[m, r, a, lane] + array[start + m plane + r pitch + a step + lane], for tiles of positions."""
+    others = np.empty_like(sums)
+    for m, r, a in np.ndindex(sums.shape[:3]):
+        first = start + m * plane + r * pitch + a * step
+        others[m, r, a] = array[first : first + LANES]
+    return sums + others
+
+
 @compiled_as(maxpool_tile.store_maxima)
 def store_maxima(tile, sums, array, start, plane, pitch, step):
     """array[start + m plane + r pitch + a step / 2 + l] = max of sums[m, 2 r : 2 r + 2, a, 2 l : 2 l + 2].

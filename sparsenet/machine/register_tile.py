@@ -254,15 +254,41 @@ def store(typing_context, tile, sums, array, start, plane, pitch, step):
 
 
 def _store_positions(builder, tile, vectors, pointer_to, start, plane, pitch, step):
-    remaining = iter(vectors)
+    for vector, place in zip(vectors, _places(builder, tile, start, plane, pitch, step), strict=True):
+        store_at(builder, vector, builder.bitcast(pointer_to(place, LANES), VECTOR.as_pointer()))
+
+
+def _places(builder, tile, start, plane, pitch, step):
+    """Where each vector of a tile of positions lies, one after the other."""
     for m in range(tile.outputs):
         row = builder.add(start, builder.mul(plane, ir.Constant(I64, m)))
         for _ in range(tile.rows):
             place = row
             for _ in range(tile.across):
-                store_at(builder, next(remaining), builder.bitcast(pointer_to(place, LANES), VECTOR.as_pointer()))
+                yield place
                 place = builder.add(place, step)
             row = builder.add(row, pitch)
+
+
+@intrinsic
+def add_stored(typing_context, tile, sums, array, start, plane, pitch, step):
+    shape = tile.tile
+
+    def emit(context, builder, signature, args):
+        if shape.channel_lanes:  # never asked for: the code for a tile is compiled once, for whatever follows it
+            return args[1]
+
+        def pointer_to(place):
+            check(context, builder, signature.args[2], args[2], place, LANES)
+            return address(context, builder, signature.args[2], args[2], place)
+
+        start, plane, pitch, step = args[3:]
+        places = _places(builder, shape, start, plane, pitch, step)
+        pairs = zip(vectors_of(builder, sums, args[1]), places, strict=True)
+        return _fill(builder, sums, [builder.fadd(v, load_at(builder, pointer_to(place))) for v, place in pairs])
+
+    index = types.intp
+    return sums(tile, sums, array, index, index, index, index), emit
 
 
 def _store_channels(builder, tile, vectors, pointer_to, start, plane, _pitch, _step):
