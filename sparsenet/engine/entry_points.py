@@ -137,7 +137,7 @@ def _sample(span, n, first, workspace):
 
 
 @inlined
-def _run_tile(tile, tiled, workspace):
+def _run_tile(tile, adds, tiled, workspace):
     t = record_at(tiled, TILED)
     work, w, scratch = record_at(workspace, TILE_CALL), t.weights, t.scratch
     entries, bias = words(w.entries.address, w.entries.size), floats(w.bias.address, w.bias.size)
@@ -145,15 +145,15 @@ def _run_tile(tile, tiled, workspace):
     packed = floats(workspace + scratch.packed, scratch.packed_size)
     waiting = floats(workspace + scratch.sums, scratch.sums_size)
     y, z = floats(work.y, work.y_size), floats(work.z, work.z_size)
-    multiply_tile(tile, t, work, entries, indptr, spans, bias, packed, waiting, y, z)
+    multiply_tile(tile, adds, t, work, entries, indptr, spans, bias, packed, waiting, y, z)
 
 
 @cache
-def tile_multiplier(tile: Tile) -> int:
+def tile_multiplier(tile: Tile, adds: bool = False) -> int:
     """`direct_sparse_conv.multiply_tile` for such tiles."""
 
     def run(tiled, workspace):
-        _run_tile(tile, tiled, workspace)
+        _run_tile(tile, adds, tiled, workspace)
 
     return tile_step(run)
 

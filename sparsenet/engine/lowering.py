@@ -62,8 +62,8 @@ def lower_convolution(
     return CompiledStep(
         code=entry_points.convolution,
         record=entry_points.CONVOLUTION,
-        multiply=partial(entry_points.tile_multiplier, tiling.tile),
-        tiles=tiling.tiles._replace(adds=int(adds)),
+        multiply=partial(entry_points.tile_multiplier, tiling.tile, adds),
+        tiles=tiling.tiles,
         sizes=sizes,
         input_sizes=(int(np.prod(input_shape)), *[output_size] * adds),
         output_size=output_size,

@@ -15,7 +15,7 @@ weight. The loop nest, from the outside (`convolve` to `multiply_tile`):
                         for each entry of the row        an offset into the packed input, and M weights
                             sums += weights * piece      R A multiply-adds of vectors for each of the M weights
 
-Between the chunks a tile's sums wait in memory; the last chunk adds ReLU and max pooling and writes y. A dense layer is
+Between the chunks a tile's sums wait in memory; the last chunk adds another branch, ReLU and max pooling, and writes y. A dense layer is
 the pattern with every block present.
 """
 
@@ -60,8 +60,7 @@ class TileSizes(NamedTuple):
 
     A block row has `block` outputs (M), and `size` numbers in a tile. In y outputs are `plane` numbers apart, rows
     `pitch`, vectors in a row `step`, as they are in the packed input too. With `pool` the maxima of 2 x 2 squares go to
-    y, and `plane` and `pitch` are those of the pooled image. With `adds` another image z, which lies as y does, is
-    added to the sums; for tiles of positions.
+    y, and `plane` and `pitch` are those of the pooled image.
     """
 
     outputs: int
@@ -74,7 +73,6 @@ class TileSizes(NamedTuple):
     step: int
     relu: int
     pool: int
-    adds: int = 0
 
 
 class Scratch(NamedTuple):
@@ -183,14 +181,15 @@ def add_entries(tile, sums, entries, k, end, packed, base, step):
 
 
 @inlined
-def multiply_tile(tile, t, work, entries, indptr, spans, bias, packed, waiting, y, z):
+def multiply_tile(tile, adds, t, work, entries, indptr, spans, bias, packed, waiting, y, z):
     """Add one chunk of inputs to the sums of a tile, for the block rows of `work`; a row's last chunk writes y.
 
-    `t` is a `TileSizes`, `work` a `TileCall`. `waiting` holds the sums between chunks.
+    `t` is a `TileSizes`, `work` a `TileCall`. `waiting` holds the sums between chunks. With `adds`, which is known when
+    compiling, z is added, an image that lies as y does; for tiles of positions only.
 
     Notes
     -----
-    sums = b + sum over k in row o of weight[k] packed[offset[k] ...], + z[o ...] where `t.adds`, then max(sums, 0)
+    sums = b + sum over k in row o of weight[k] packed[offset[k] ...], + z[o ...] where `adds`, then max(sums, 0)
     where `t.relu`.
     """
     chunk, place, room = work.chunk, work.place, work.room
@@ -208,7 +207,7 @@ def multiply_tile(tile, t, work, entries, indptr, spans, bias, packed, waiting, 
             keep(tile, sums, waiting, kept)
             continue
         there, count = place + o * tile.block * plane, min(tile.block, t.outputs - o * tile.block)
-        if t.adds:
+        if adds:
             if whole and count == tile.block:
                 sums = add_stored(tile, sums, z, there, plane, pitch, step)
             else:
@@ -244,8 +243,9 @@ def _pack(g, x, reads, first_channel, last_channel, r0, q0, packed):
 
 @kernel
 def convolve(multiply, tiles, workspace, work, g, t, x, reads, y, z, packed, part, parts):
-    """Write the part-th of `parts` parts of the convolution of one image x into y (both flat), z added where `t.adds`.
+    """Write the part-th of `parts` parts of the convolution of one image x into y (both flat).
 
+    Where the tiles' code adds another image, that is z; elsewhere it is not read.
     `multiply` is the address of `multiply_tile` for this layer's tiles, which finds its weights at `tiles` and its work
     at `workspace`; g is a `ConvSizes`, t a `TileSizes`, `reads` says which copies of which channels are packed. The
     last area of a row or column, and the last tile of an area, overlap the one before: the positions that they share

@@ -43,16 +43,17 @@ def pad_channels(begin, end, g, x, y):
 
     g has `channels`, `height`, `width` of x, `out_height`, `out_width`, `stride` (s) and `before` (f).
     """
+    plane = g.out_height * g.out_width
     for c in range(begin, end):
         source = c - g.before
+        if source < 0 or source >= g.channels:
+            zeros = y[c * plane : (c + 1) * plane]
+            for p in range(zeros.size):
+                zeros[p] = 0
+            continue
         for r in range(g.out_height):
-            place = (c * g.out_height + r) * g.out_width
-            target = y[place : place + g.out_width]
-            if source < 0 or source >= g.channels:
-                target[:] = 0
-                continue
-            place = (source * g.height + r * g.stride) * g.width
-            row = x[place : place + g.width]
+            begin_x, begin_y = (source * g.height + r * g.stride) * g.width, c * plane + r * g.out_width
+            row, target = x[begin_x : begin_x + g.width], y[begin_y : begin_y + g.out_width]
             if g.stride == 1:  # fixed strides become vector code
                 for q in range(target.size):
                     target[q] = row[q]
