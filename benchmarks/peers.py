@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from workloads import pooling_windows
+from onnx_export import to_onnx
+from workloads import channels_around, norm_numbers, padded_channels, pooling_windows
 
 import sparsenet as sn
 
@@ -79,7 +80,7 @@ def load_torch(kind, threads):
         torch.compile(lambda x: x + 1)(torch.zeros(1))  # fails here where there is no C++ compiler
 
     def prepare(network, x):
-        model, x = torch.nn.Sequential(*map(torch_module, network.layers().values())).eval(), torch.from_numpy(x)
+        model, x = torch_network(network), torch.from_numpy(x)
         if kind == "channels-last":
             model, x = (thing.to(memory_format=torch.channels_last) for thing in (model, x))
         if kind == "compile":
@@ -90,10 +91,61 @@ def load_torch(kind, threads):
     return prepare
 
 
-def torch_module(layer):
-    """The layer as a torch module with its weights."""
+def torch_network(network):
+    """The network as a torch module, batch normalisation folded into the convolution before it."""
+    import torch
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    modules, reads, source = torch.nn.ModuleList(), [], {"input": 0}
+    for node in network.nodes:
+        before = node.inputs[0]
+        if isinstance(node.layer, sn.BatchNorm) and follows_alone(network, node, sn.Conv2d):
+            place = source[before]
+            modules[place - 1] = fuse_conv_bn_eval(modules[place - 1], torch_module(node.layer).eval())
+            source[node.name] = place
+            continue
+        modules.append(torch_module(node.layer, alone=reads_alone(network, node)))
+        reads.append([source[name] for name in node.inputs])
+        source[node.name] = len(modules)
+    last_reader = {place: number for number, places in enumerate(reads) for place in places}
+
+    class Graph(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.steps = modules
+
+        def forward(self, x):
+            values = [x]
+            for number, (module, places) in enumerate(zip(self.steps, reads, strict=True)):
+                values.append(module(*(values[place] for place in places)))
+                for place in places:  # free what nobody reads again, as a handwritten network does
+                    if last_reader[place] == number:
+                        values[place] = None
+            return values[-1]
+
+    return Graph().eval()
+
+
+def reads_alone(network, node):
+    """Whether a node may change its input: it is no other's, and not the caller's."""
+    (*others, source) = node.inputs
+    return not others and source != "input" and len(network.consumers(source)) == 1
+
+
+def follows_alone(network, node, kind):
+    """Whether a node is the only reader of a layer of this kind."""
+    return reads_alone(network, node) and isinstance(network[node.inputs[0]], kind)
+
+
+def torch_module(layer, alone=False):
+    """The layer as a torch module with its weights; ReLU in place where it is `alone` to read its input."""
     import torch
     from torch import nn
+
+    class Function(nn.Module):
+        def __init__(self, forward):
+            super().__init__()
+            self.forward = forward
 
     match layer:
         case sn.Conv2d():
@@ -101,12 +153,27 @@ def torch_module(layer):
             module = nn.Conv2d(layer.in_channels, layer.out_channels, *sizes)
         case sn.Linear():
             module = nn.Linear(layer.in_features, layer.out_features)
+        case sn.BatchNorm():
+            module = nn.BatchNorm2d(layer.channels, layer.eps)
+            numbers = module.running_mean, module.running_var, module.weight, module.bias
+            for target, values in zip(numbers, norm_numbers(layer), strict=True):
+                target.copy_(torch.from_numpy(values))
+            return module
         case sn.ReLU():
-            return nn.ReLU(inplace=True)
+            return nn.ReLU(inplace=alone)
         case sn.MaxPool2d():
             return nn.MaxPool2d(layer.window, layer.stride, layer.padding)
+        case sn.GlobalAvgPool2d():
+            return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         case sn.Flatten():
             return nn.Flatten()
+        case sn.Add():
+            return Function(lambda *inputs: sum(inputs[1:], inputs[0]))
+        case sn.Concat():
+            return Function(lambda *inputs: torch.cat(inputs, 1))
+        case sn.PadShortcut():
+            sides, stride = (0, 0, 0, 0, *channels_around(layer)), layer.stride
+            return Function(lambda x: nn.functional.pad(x[:, :, ::stride, ::stride], sides))
         case _:
             raise TypeError(f"torch has no twin of {layer!r} here")
     module.weight.copy_(torch.from_numpy(layer.weight.value))
@@ -125,9 +192,9 @@ def load_torch_sparse(threads):
         bias = torch.from_numpy(layer.bias.value)[:, None]
         return lambda columns: (rows @ columns).add_(bias)
 
-    def step(layer):
+    def step(layer, alone):
         if not isinstance(layer, sn.Conv2d | sn.Linear):
-            return torch_module(layer)
+            return torch_module(layer, alone).eval()
         multiply = product(layer)
         if isinstance(layer, sn.Linear):
             return lambda x: multiply(x.T).T
@@ -141,27 +208,27 @@ def load_torch_sparse(threads):
 
         return convolve
 
-    return lambda network, x: in_a_row(network, torch.from_numpy(x), step, lambda y: y.numpy())
+    return lambda network, x: in_turn(network, torch.from_numpy(x), step, lambda y: y.numpy())
 
 
-def in_a_row(network, x, step, read=lambda y: y):
-    """The program that applies the function step(layer) of each layer in turn."""
-    steps = [step(layer) for layer in network.layers().values()]
+def in_turn(network, x, step, read=lambda y: y):
+    """The program that applies the function step(layer, alone) of each layer in turn; see `reads_alone`."""
+    steps = [(node, step(node.layer, reads_alone(network, node))) for node in network.nodes]
 
     def call():
-        y = x
-        for run in steps:
-            y = run(y)
-        return y
+        outputs = {"input": x}
+        for node, run in steps:
+            outputs[node.name] = run(*(outputs[name] for name in node.inputs))
+        return outputs[node.name]
 
     return Program(call, read)
 
 
 def load_scipy(threads):
-    return lambda network, x: in_a_row(network, x, scipy_step)
+    return lambda network, x: in_turn(network, x, scipy_step)
 
 
-def scipy_step(layer):
+def scipy_step(layer, alone):
     match layer:
         case sn.Conv2d():
             rows = to_rows(layer)
@@ -169,12 +236,24 @@ def scipy_step(layer):
         case sn.Linear():
             rows = to_rows(layer)
             return lambda x: add_bias(rows @ x.T, layer).T
+        case sn.BatchNorm():
+            mean, var, gamma, beta = (numbers[:, None, None] for numbers in norm_numbers(layer))
+            scale = gamma / np.sqrt(var + np.float32(layer.eps))
+            return lambda x: scale * x + (beta - scale * mean)
         case sn.ReLU():
-            return lambda x: np.maximum(x, 0, out=x)
+            return lambda x: np.maximum(x, 0, out=x if alone else None)
         case sn.MaxPool2d():
             return lambda x: pooling_windows(layer, x).max(axis=(-2, -1))
+        case sn.GlobalAvgPool2d():
+            return lambda x: x.mean(axis=(2, 3))
         case sn.Flatten():
             return lambda x: x.reshape(len(x), -1)
+        case sn.Add():
+            return lambda *inputs: sum(inputs[1:], inputs[0])
+        case sn.Concat():
+            return lambda *inputs: np.concatenate(inputs, axis=1)
+        case sn.PadShortcut():
+            return partial(padded_channels, layer)
         case _:
             raise TypeError(f"no SciPy form of {layer!r}")
 
@@ -215,44 +294,6 @@ def load_scipy_product(threads):
         )
 
     return prepare
-
-
-def to_onnx(network, x):
-    """The network as an ONNX model for the shape of x."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    nodes, constants, last = [], [], "input"
-    for node in network.nodes:
-        kind, attributes = onnx_operator(node.layer)
-        inputs = [last]
-        if node.name in network.weighted():
-            inputs += [f"{node.name}.weight", f"{node.name}.bias"]
-            arrays = node.layer.weight.value, node.layer.bias.value
-            constants += [numpy_helper.from_array(a, name) for a, name in zip(arrays, inputs[1:], strict=True)]
-        nodes.append(helper.make_node(kind, inputs, [node.name], **attributes))
-        last = node.name
-    ends = [("input", x.shape), (last, (len(x), *network.shapes(x.shape[1:])[last]))]
-    first, final = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in ends)
-    graph = helper.make_graph(nodes, "network", [first], [final], constants)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-
-
-def onnx_operator(layer):
-    """(operator, attributes) of a layer."""
-    match layer:
-        case sn.Conv2d():
-            sizes = {"kernel_shape": layer.kernel_size, "strides": layer.stride, "pads": layer.padding * 2}
-            return "Conv", sizes | {"dilations": layer.dilation, "group": layer.groups}
-        case sn.Linear():
-            return "Gemm", {"transB": 1}
-        case sn.ReLU():
-            return "Relu", {}
-        case sn.MaxPool2d():
-            return "MaxPool", {"kernel_shape": layer.window, "strides": layer.stride, "pads": layer.padding * 2}
-        case sn.Flatten():
-            return "Flatten", {}
-        case _:
-            raise TypeError(f"no ONNX operator for {layer!r}")
 
 
 def load_onnxruntime(threads):

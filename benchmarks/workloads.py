@@ -11,6 +11,7 @@ import sparsenet as sn
 SEED = 20260101
 SPARSE = (0.8, 0.9, 0.95)
 FROM_HALF = (0.5, *SPARSE)
+FROM_SEVENTY = (0.7, *SPARSE)
 BREAK_EVEN = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 # (in, out, kernel, stride, height = width); the padding is half of the kernel
 CONVS = (
@@ -50,6 +51,10 @@ class Case:
         network, rng = self.build(), np.random.default_rng(SEED)
         for layer in network.weighted().values():  # initial biases are zero, and would hide an engine that drops them
             layer.bias.value[:] = 0.1 * rng.standard_normal(layer.bias.value.shape)
+        for layer in network.layers().values():  # and normalisation that changes nothing one that leaves it out
+            if isinstance(layer, sn.BatchNorm):
+                layer.gamma.value[:], layer.running_var[:] = rng.uniform(0.7, 1.0, (2, layer.channels))
+                layer.beta.value[:], layer.running_mean[:] = 0.1 * rng.standard_normal((2, layer.channels))
         if sparsity:
             network.apply_masks(random_masks(network, sparsity, self.block))
         return network
@@ -89,6 +94,31 @@ def vgg_like() -> sn.Network:
     return sn.chain(layers | {"flatten": sn.Flatten(), "fc": sn.Linear(256 * 4 * 4, 10, seed=rng)})
 
 
+def resnet18() -> sn.Network:
+    """ResNet-18 (He et al. 2016, table 1) for images of 3x64x64: 64, 128, 256, 512 channels, two blocks each."""
+    graph, rng = sn.Graph(), np.random.default_rng(SEED)
+
+    def conv_norm(name: str, conv: sn.Conv2d, source: str | None = None, relu: bool = True) -> str:
+        graph.add(name, conv, source)
+        last = graph.add(f"{name}_norm", sn.BatchNorm(conv.out_channels))
+        return graph.add(f"{name}_relu", sn.ReLU()) if relu else last
+
+    conv_norm("stem", sn.Conv2d(3, 64, 7, 2, 3, seed=rng))
+    x, width = graph.add("pool", sn.MaxPool2d(3, 2, 1)), 64
+    for outputs in (64, 128, 256, 512):
+        for half in "ab":
+            name, stride = f"block{outputs}{half}", 2 if outputs > width else 1
+            conv_norm(f"{name}1", sn.Conv2d(width, outputs, 3, stride, 1, seed=rng), x)
+            y = conv_norm(f"{name}2", sn.Conv2d(outputs, outputs, 3, padding=1, seed=rng), relu=False)
+            if outputs > width:
+                x = conv_norm(f"{name}_shortcut", sn.Conv2d(width, outputs, 1, 2, seed=rng), x, relu=False)
+            graph.add(f"{name}_sum", sn.Add(), y, x)
+            x, width = graph.add(f"{name}_relu", sn.ReLU()), outputs
+    graph.add("average", sn.GlobalAvgPool2d())
+    graph.add("fc", sn.Linear(width, 10, seed=rng))
+    return graph.network()
+
+
 def _convs(group: str, layers: tuple, batches: tuple, sparsities: tuple, block: int = 1) -> Iterator[Case]:
     for inputs, outputs, kernel, stride, size, *others in layers:
         dilation, groups = others or (1, 1)
@@ -120,6 +150,16 @@ def _networks() -> Iterator[Case]:
             yield Case("networks", name, build, shape, batch, (0.9, 0.95))
 
 
+def _branches() -> Iterator[Case]:
+    for name, build, size in (
+        ("resnet20", partial(sn.models.resnet20, seed=SEED), 32),
+        ("resnet18", resnet18, 64),
+        ("mobilenet_small", partial(sn.models.mobilenet_small, seed=SEED), 32),
+    ):
+        for batch in (1, 32):
+            yield Case("branches", name, build, (3, size, size), batch, FROM_SEVENTY)
+
+
 def all_cases() -> list[Case]:
     blocks = [case for block in (2, 4) for case in _convs("blocks", LARGE, (1, 32), FROM_HALF, block)]
     return [
@@ -129,6 +169,7 @@ def all_cases() -> list[Case]:
         *_linears(((1568, 128), (1024, 1024), (4096, 4096)), (1, 64, 256), SPARSE),
         *_convs("dense", LARGE, (1, 32), (0.0, 0.5)),
         *_networks(),
+        *_branches(),
         *_convs("breakeven", LARGE[:2], (1,), BREAK_EVEN),
     ]
 
@@ -140,22 +181,53 @@ def quick_cases() -> list[Case]:
 
 def reference_output(network: sn.Network, x: np.ndarray) -> np.ndarray:
     """The network's output in float64 from NumPy's products, apart from any engine."""
-    y = x.astype(np.float64)
-    for layer in network.layers().values():
-        match layer:
-            case sn.Conv2d():
-                y = _reference_conv(layer, y)
-            case sn.Linear():
-                y = y @ layer.weight.value.T.astype(np.float64) + layer.bias.value
-            case sn.ReLU():
-                y = np.maximum(y, 0)
-            case sn.MaxPool2d():
-                y = pooling_windows(layer, y).max(axis=(-2, -1))
-            case sn.Flatten():
-                y = y.reshape(len(y), -1)
-            case _:
-                raise TypeError(f"no reference for {layer!r}")
-    return y
+    outputs = {"input": x.astype(np.float64)}
+    for node in network.nodes:
+        outputs[node.name] = _reference_layer(node.layer, *(outputs[source] for source in node.inputs))
+    return outputs[network.nodes[-1].name]
+
+
+def _reference_layer(layer: object, *inputs: np.ndarray) -> np.ndarray:
+    x = inputs[0]
+    match layer:
+        case sn.Conv2d():
+            return _reference_conv(layer, x)
+        case sn.Linear():
+            return x @ layer.weight.value.T.astype(np.float64) + layer.bias.value
+        case sn.BatchNorm():
+            mean, var, gamma, beta = (numbers.astype(np.float64)[:, None, None] for numbers in norm_numbers(layer))
+            return gamma * (x - mean) / np.sqrt(var + layer.eps) + beta
+        case sn.ReLU():
+            return np.maximum(x, 0)
+        case sn.MaxPool2d():
+            return pooling_windows(layer, x).max(axis=(-2, -1))
+        case sn.GlobalAvgPool2d():
+            return x.mean(axis=(2, 3))
+        case sn.Flatten():
+            return x.reshape(len(x), -1)
+        case sn.Add():
+            return np.sum(inputs, axis=0)
+        case sn.Concat():
+            return np.concatenate(inputs, axis=1)
+        case sn.PadShortcut():
+            return padded_channels(layer, x)
+        case _:
+            raise TypeError(f"no reference for {layer!r}")
+
+
+def norm_numbers(layer: sn.BatchNorm) -> tuple[np.ndarray, ...]:
+    """Mean, variance, scale and shift of each channel."""
+    return layer.running_mean, layer.running_var, layer.gamma.value, layer.beta.value
+
+
+def channels_around(layer: sn.PadShortcut) -> tuple[int, int]:
+    """Channels of zeros before and behind those of the input."""
+    before = (layer.out_channels - layer.in_channels) // 2
+    return before, layer.out_channels - layer.in_channels - before
+
+
+def padded_channels(layer: sn.PadShortcut, x: np.ndarray) -> np.ndarray:
+    return np.pad(x[:, :, :: layer.stride, :: layer.stride], ((0, 0), channels_around(layer), (0, 0), (0, 0)))
 
 
 def _reference_conv(layer: sn.Conv2d, x: np.ndarray) -> np.ndarray:
@@ -173,6 +245,8 @@ def _reference_conv(layer: sn.Conv2d, x: np.ndarray) -> np.ndarray:
 
 
 def pooling_windows(layer: sn.MaxPool2d, x: np.ndarray) -> np.ndarray:
-    """View (N, C, height, width, *window) of unpadded images."""
+    """View (N, C, height, width, *window) of images, -inf around them where there is padding."""
+    if any(layer.padding):
+        x = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in layer.padding)), constant_values=-np.inf)
     windows = np.lib.stride_tricks.sliding_window_view(x, layer.window, axis=(2, 3))
     return windows[:, :, :: layer.stride[0], :: layer.stride[1]]

@@ -271,6 +271,7 @@ def is_compiled(path, function):
         "maxpool_tile.py",
         "pointers.py",
         "register_tile.py",
+        "stored_tile.py",
         "vector_copy.py",
         "vectors.py",
     }

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import sparsenet as sn
+from sparsenet.kernels import naive_conv
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 sys.path.insert(0, str(FOLDER))
@@ -19,7 +20,8 @@ import mnist  # noqa: E402
 import tables  # noqa: E402
 import worker  # noqa: E402
 import workloads  # noqa: E402
-from peers import ENGINES, Program  # noqa: E402
+from onnx_export import onnx_operators  # noqa: E402
+from peers import ENGINES, Program, reads_alone  # noqa: E402
 
 
 def timed(engine, role, sparsity, microseconds):
@@ -180,9 +182,57 @@ def divided_layer():
     return network, np.random.default_rng(5).standard_normal((3, 6, 11, 12)).astype(np.float32)
 
 
-@pytest.fixture(params=[small_network, divided_layer])
+def branched_network():
+    """Every layer that joins or follows branches: sums of two and three, x + x, a concatenation, both shortcuts."""
+    rng, graph = np.random.default_rng(7), sn.Graph()
+    graph.add("relu0", sn.ReLU(), "input")  # not in place: the input is the caller's
+    graph.add("stem", sn.Conv2d(3, 6, 3, padding=1, seed=rng), "input")
+    graph.add("stem_norm", sn.BatchNorm(6))
+    graph.add("stem_relu", sn.ReLU())  # nor this one, whose input another layer reads
+    graph.add("double", sn.Add(), "stem_norm", "stem_norm")
+    graph.add("pool", sn.MaxPool2d(3, 2, 1), "stem_relu")
+    graph.add("pool2", sn.MaxPool2d(3, 2, 1), "double")
+    graph.add("three", sn.Add(), "pool", "pool2", "pool")
+    graph.add("pad", sn.PadShortcut(3, 6, 2), "relu0")
+    graph.add("sum", sn.Add(), "three", "pad")
+    graph.add("join", sn.Concat(), "sum", "pad")
+    graph.add("shortcut", sn.Conv2d(12, 5, 1, 2, seed=rng))
+    graph.add("shortcut_norm", sn.BatchNorm(5))
+    graph.add("deep", sn.Conv2d(12, 5, 3, 2, 1, seed=rng), "join")
+    graph.add("deep_sum", sn.Add(), "deep", "shortcut_norm")
+    graph.add("deep_relu", sn.ReLU())
+    graph.add("deep_norm", sn.BatchNorm(5))
+    graph.add("average", sn.GlobalAvgPool2d())
+    graph.add("fc", sn.Linear(5, 4, seed=rng))
+    network = graph.network()
+    for parameter in network.parameters().values():
+        if parameter.value.ndim == 1:
+            parameter.value += rng.uniform(-0.3, 0.3, parameter.value.shape).astype(np.float32)
+    for buffer in network.buffers().values():
+        buffer += rng.uniform(0.1, 0.9, buffer.shape).astype(np.float32)
+    network.apply_masks(workloads.random_masks(network, 0.5, 1))
+    return network, rng.standard_normal((3, 3, 11, 12)).astype(np.float32)
+
+
+WORKLOADS = (small_network, divided_layer, branched_network)
+
+
+@pytest.fixture(params=WORKLOADS)
 def workload(request):
     return request.param()
+
+
+def test_networks_with_branches_hide_no_layer():
+    """Batch normalisation of every case changes what comes through it, and differently in each channel."""
+    cases = {case.name: case for case in workloads.all_cases() if case.group == "branches" and case.batch == 1}
+    assert set(cases) == {"resnet20", "resnet18", "mobilenet_small"}
+    for case in cases.values():
+        network = case.network(0.0)
+        for layer in (layer for layer in network.layers().values() if isinstance(layer, sn.BatchNorm)):
+            scale, shift = layer.affine()
+            assert len(np.unique(scale)) == len(np.unique(shift)) == layer.channels
+        assert network.shapes(case.input_shape)["fc"] == (10,)
+        assert case.network(0.9).sparsity() == pytest.approx(0.9, abs=0.005)
 
 
 def test_the_reference_is_the_network_in_float64(workload):
@@ -191,10 +241,50 @@ def test_the_reference_is_the_network_in_float64(workload):
     np.testing.assert_allclose(workloads.reference_output(network, x), expected, rtol=1e-12, atol=1e-12)
 
 
+OPERATORS = {
+    "Add": lambda x, z: x + z,
+    "Sum": lambda *inputs: sum(inputs),
+    "Concat": lambda *inputs, axis: np.concatenate(inputs, axis),
+    "Conv": lambda x, w, b, kernel_shape, strides, pads, dilations, group: naive_conv.conv2d(
+        x, w.astype(np.float64), b.astype(np.float64), strides, pads[:2], dilations, group
+    ),
+    "Gemm": lambda x, w, b, transB: x @ w.T + b,
+    "BatchNormalization": lambda x, gamma, beta, mean, var, epsilon: (
+        (gamma / np.sqrt(var + epsilon))[:, None, None] * (x - mean[:, None, None]) + beta[:, None, None]
+    ),
+    "Relu": lambda x: np.maximum(x, 0),
+    "MaxPool": lambda x, kernel_shape, strides, pads: sn.MaxPool2d(kernel_shape, strides, pads[:2]).forward(x),
+    "GlobalAveragePool": lambda x: x.mean(axis=(2, 3), keepdims=True),
+    "Flatten": lambda x: x.reshape(len(x), -1),
+    "Slice": lambda x, starts, ends, axes, steps: x[:, :, starts[0] : ends[0] : steps[0]][..., :: steps[1]],
+    "Pad": lambda x, pads: np.pad(x, np.reshape(pads, (2, -1)).T),
+}
+
+
+def test_the_operators_of_onnx_compute_the_reference(workload):
+    """Without its packages: what each operator does is written down in NumPy, after its specification."""
+    network, x = workload
+    values = {"input": x.astype(np.float64)}
+    for node in network.nodes:
+        operators, constants = onnx_operators(node)
+        assert not set(values) & set(constants)
+        values |= constants
+        for kind, inputs, output, attributes in operators:
+            values[output] = OPERATORS[kind](*(values[name] for name in inputs), **attributes)
+    np.testing.assert_allclose(values[network.nodes[-1].name], workloads.reference_output(network, x), rtol=1e-6)
+
+
+def test_inputs_that_others_read_are_not_written_to():
+    network, _ = branched_network()
+    alone = {node.name for node in network.nodes if reads_alone(network, node)}
+    assert "deep_relu" in alone
+    assert not alone & {"relu0", "stem_relu", "double", "three", "sum", "join", "deep_sum"}
+
+
 @pytest.mark.parametrize("torch", [False, pytest.param(True, marks=pytest.mark.torch)])
 def test_every_engine_that_is_installed_agrees_with_the_reference(tmp_path, torch):
     networks = {}
-    for build in (small_network, divided_layer):
+    for build in WORKLOADS:
         network, x = build()
         networks[build.__name__] = network
         workload = network, x, workloads.reference_output(network, x)

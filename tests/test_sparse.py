@@ -541,8 +541,8 @@ def test_no_tile_of_256_bits_spills(rows):
         sizes = direct_sparse_conv.TileSizes(rows, rows, largest.vectors * LANES, 1, 1, 0, 0, LANES, 0, 0)
         numbers, spans = np.zeros(2 * largest.vectors * LANES, np.float32), np.zeros(2, np.int64)
         work = direct_sparse_conv.TileCall(0, numbers.size, 0, 0, 1, 0, 0, 0, numbers.size)
-        arrays = np.zeros(1 + LINE, np.int32), np.array([0, 1]), spans, numbers, numbers, numbers, numbers
-        fresh(largest, sizes, work, *arrays)
+        arrays = np.zeros(1 + LINE, np.int32), np.array([0, 1]), spans, *[numbers] * 5
+        fresh(largest, False, sizes, work, *arrays)
         (code,) = fresh.inspect_asm().values()
         loop = _innermost_loop(code)
         count = sum(line.startswith("vfmadd") for line in loop)

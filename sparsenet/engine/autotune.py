@@ -143,7 +143,7 @@ def pays(fused: CompiledStep, apart: list[CompiledStep], setting: Setting) -> bo
     """Whether one step is faster than those that it would take the place of."""
     rows = {"fused": [fused], "apart": apart}
     runs = {name: Program(row, setting.batch, setting.threads).prepare().run for name, row in rows.items()}
-    sizes = (setting.batch, fused.input_size), (setting.batch, fused.output_size)
+    sizes = (setting.batch, *fused.input_sizes), (setting.batch, fused.output_size)
     measured = _measure(runs, *sizes, setting.seconds)
     return measured["fused"] < measured["apart"]
 

@@ -1,6 +1,7 @@
 """`compile`: a network frozen for inference, each layer in its fastest form."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,13 +11,16 @@ from ..machine.threads import available_threads
 from ..machine.threads import threads as use_threads
 from ..nn.layer import Shape
 from ..nn.layers import Conv2d, Dropout, Flatten, Linear
-from ..nn.network import Network, Node
+from ..nn.merge import Add
+from ..nn.network import INPUT, Network, Node
 from ..nn.normalization import WeightNorm
-from .autotune import ANY_DENSE, FORMS, Setting, candidates, choose, pays
+from .autotune import ANY_DENSE, FORMS, Candidate, Setting, candidates, choose, pays
 from .fallbacks import run_forward
-from .folding import fold
-from .lowering import is_pool_of_squares, lower_convolution, lower_plain, lower_single
-from .plan import Plan, Step
+from .folding import FoldedLayer, addition_behind, fold, pool_behind, relu_behind
+from .layout import Step
+from .lowering import lower_convolution, lower_merge, lower_plain, lower_single
+from .plan import Plan
+from .program import CompiledStep
 
 OnLayer = Callable[[str, int, int], None]
 
@@ -74,25 +78,18 @@ def compile(
     threads = available_threads() if threads is None else check_count("threads", threads)
     network = network.astype(np.float32)
     forms = _check_forms(form, network)
-    shapes = network.shapes(input_shape)
-    steps, done = [], set()
+    frozen = _Frozen(network, input_shape, forms, partial(Setting, batch=batch, threads=threads, seconds=seconds))
     with use_threads(threads):
         for number, node in enumerate(network.nodes, 1):
-            if node.name in done:
-                continue
-            if on_layer is not None:
+            if on_layer is not None and not frozen.has(node):
                 on_layer(node.name, number, len(network.nodes))
-            setting = _setting(node, shapes, batch, threads, seconds)
-            step = _freeze(network, node, shapes, forms, setting)
-            if step is not None:
-                step.compile()
-                steps.append(step)
-                done |= set(step.folded)
+            frozen.add(node)
+        steps, output_shape = frozen.steps, frozen.shapes[network.nodes[-1].name]
         chosen = {step.name: step.form for step in steps if step.form}
         for parameter in network.parameters().values():
             parameter.state.clear()  # the copy is for inference
         again = partial(compile, network, input_shape, batch=batch, threads=threads, form=chosen)
-        plan = Plan(steps, input_shape, shapes[network.nodes[-1].name], batch, threads, again)
+        plan = Plan(steps, input_shape, output_shape, batch, threads, again)
         plan.warm_up()
     return plan
 
@@ -117,62 +114,113 @@ def _check_forms(form: str | Mapping[str, str], network: Network) -> dict[str, s
     return {name: form.get(name, "auto") for name in names}
 
 
-def _setting(node: Node, shapes: dict[str, Shape], batch: int, threads: int, seconds: float) -> Setting:
-    if len(node.inputs) != 1:
-        raise ValueError(f"layer {node.name!r} joins branches: a plan takes layers of one input")
-    return Setting(shapes[node.inputs[0]], shapes[node.name], batch, threads, seconds)
+class _Frozen:
+    """The steps of a network so far, node by node."""
 
+    def __init__(self, network: Network, input_shape: Shape, forms: dict[str, str], setting: Callable[..., Setting]):
+        self.network, self.forms, self.setting = network, forms, setting
+        self.shapes = network.shapes(input_shape)
+        self.steps: list[Step] = []
+        self._held: dict[
+            str, Step
+        ] = {}  # steps that include a sum, by its name: they run where all that is added exists
+        self._folded: set[str] = set()
+        self._writer = {INPUT: INPUT}  # the step whose output a node's output is
 
-def _freeze(
-    network: Network, node: Node, shapes: dict[str, Shape], forms: dict[str, str], setting: Setting
-) -> Step | None:
-    """The step of a node with the nodes folded into it; None for one that leaves no trace."""
-    kind = type(node.layer)
-    if kind in (Conv2d, Linear, WeightNorm):
-        return _freeze_weighted(network, node, shapes, forms[node.name], setting)
-    if kind in (Dropout, Flatten):
-        return None
-    compiled = lower_plain(node.layer, setting.input_shape, setting.shape)
-    run = None if compiled else run_forward(node.layer)
-    return Step(node.name, "", setting.input_shape, setting.shape, compiled=compiled, run=run)
+    def has(self, node: Node) -> bool:
+        """Whether a step before this node includes it."""
+        return node.name in self._folded
 
+    def add(self, node: Node) -> None:
+        """Freeze the next node; nothing of it is left where it is folded into another, or changes no number."""
+        kind = type(node.layer)
+        if node.name in self._held:
+            self._append(self._held.pop(node.name))
+        elif node.name in self._folded:
+            return
+        elif kind in (Dropout, Flatten):
+            self._writer[node.name] = self._writer[node.inputs[0]]
+        elif kind in (Conv2d, Linear, WeightNorm):
+            self._add_weighted(node)
+        else:
+            self._append(self._freeze_other(node))
 
-def _freeze_weighted(network: Network, node: Node, shapes: dict[str, Shape], form: str, setting: Setting) -> Step:
-    folded = fold(network, node)
-    found = candidates(form, folded, setting)
-    if not found:
-        raise ValueError(f"form of {node.name!r} must be one that this layer can take, not {form!r}")
-    chosen, candidate, measured = choose(found, setting)
-    compiled, names = candidate.compiled, folded.names
-    pool = _pool_behind(network, names[-1] if names else node.name)
-    if compiled and pool and isinstance(folded.layer, Conv2d):
-        fused = lower_convolution(folded, candidate.matrix(), setting.input_shape, pool=True)
-        after = lower_plain(pool.layer, setting.shape, shapes[pool.name])
-        if fused and (not measured or pays(fused, [compiled, after], setting)):
-            compiled, names = fused, (*names, pool.name)
-    single = None
-    if compiled and setting.batch > 1 and not isinstance(folded.layer, Conv2d):
-        single = lower_single(folded, folded.as_dense(1) if chosen == "dense" else folded.matrix)
-    dense = chosen in ("dense", "blas")
-    positions = int(np.prod(setting.shape[1:]))
-    return Step(
-        node.name,
-        chosen,
-        setting.input_shape,
-        shapes[names[-1] if names else node.name],
-        compiled,
-        single,
-        candidate.run,
-        names,
-        macs=(folded.weight.size if dense else folded.matrix.nnz) * positions,
-        measured=measured,
-        matrix=candidate.matrix,
-    )
+    def _append(self, step: Step) -> None:
+        """Take a step that names the nodes that it reads."""
+        step.compile()
+        self.steps.append(replace(step, inputs=tuple(self._writer[name] for name in step.inputs)))
+        self._writer |= dict.fromkeys((step.name, *step.folded), step.name)
+        self._folded |= set(step.folded)
 
+    def _add_weighted(self, node: Node) -> None:
+        step = self._freeze_weighted(node)
+        if len(step.inputs) == 1:
+            self._append(step)
+            return
+        (added,) = (name for name in step.folded if isinstance(self.network[name], Add))
+        self._held[added] = step
+        self._folded |= set(step.folded)
 
-def _pool_behind(network: Network, name: str) -> Node | None:
-    """The max pooling of 2 x 2 squares that alone reads the output of a node."""
-    readers = network.consumers(name)
-    if len(readers) == 1 and is_pool_of_squares(readers[0].layer):
-        return readers[0]
-    return None
+    def _freeze_other(self, node: Node) -> Step:
+        shapes, shape = tuple(self.shapes[name] for name in node.inputs), self.shapes[node.name]
+        folded = relu_behind(self.network, node) if type(node.layer) is Add else ()
+        if len(shapes) > 1:
+            compiled = lower_merge(node.layer, shapes, relu=bool(folded))
+        else:
+            compiled = lower_plain(node.layer, shapes[0], shape)
+        run = None if compiled else run_forward(node.layer)
+        return Step(node.name, "", shapes, shape, node.inputs, compiled=compiled, run=run, folded=folded)
+
+    def _freeze_weighted(self, node: Node) -> Step:
+        setting, form = self.setting(self.shapes[node.inputs[0]], self.shapes[node.name]), self.forms[node.name]
+        folded = fold(self.network, node)
+        found = candidates(form, folded, setting)
+        if not found:
+            raise ValueError(f"form of {node.name!r} must be one that this layer can take, not {form!r}")
+        chosen, candidate, measured = choose(found, setting)
+        compiled, names, inputs = candidate.compiled, folded.names, node.inputs
+        if compiled and isinstance(folded.layer, Conv2d):
+            compiled, names, inputs = self._fuse(node, folded, candidate, setting, fixed=not measured)
+        single = None
+        if compiled and setting.batch > 1 and not isinstance(folded.layer, Conv2d):
+            single = lower_single(folded, folded.as_dense(1) if chosen == "dense" else folded.matrix)
+        dense = chosen in ("dense", "blas")
+        positions = int(np.prod(setting.shape[1:]))
+        return Step(
+            node.name,
+            chosen,
+            tuple(self.shapes[name] for name in inputs),
+            self.shapes[names[-1] if names else node.name],
+            inputs,
+            compiled,
+            single,
+            candidate.run,
+            names,
+            macs=(folded.weight.size if dense else folded.matrix.nnz) * positions,
+            measured=measured,
+            matrix=candidate.matrix,
+        )
+
+    def _fuse(
+        self, node: Node, folded: FoldedLayer, candidate: Candidate, setting: Setting, *, fixed: bool
+    ) -> tuple[CompiledStep, tuple[str, ...], tuple[str, ...]]:
+        """A convolution with what fits behind it, a sum or a max pooling: the step, all folded into it, what it reads.
+
+        Unless the form was `fixed`, pooling is left apart where that is faster.
+        """
+        names, matrix = folded.names, candidate.matrix()
+        last = names[-1] if names else node.name
+        pool = pool_behind(self.network, last)
+        if pool:
+            fused = lower_convolution(folded, matrix, setting.input_shape, pool=True)
+            after = lower_plain(pool.layer, setting.shape, self.shapes[pool.name])
+            if fused and (fixed or pays(fused, [candidate.compiled, after], setting)):
+                return fused, (*names, pool.name), node.inputs
+        added = None if folded.relu else addition_behind(self.network, last)
+        if added and added.name not in self._folded:
+            behind = relu_behind(self.network, added)
+            fused = lower_convolution(replace(folded, relu=bool(behind)), matrix, setting.input_shape, adds=True)
+            if fused:
+                (other,) = set(added.inputs) - {last}
+                return fused, (*names, added.name, *behind), (*node.inputs, other)
+        return candidate.compiled, names, node.inputs

@@ -1,7 +1,8 @@
 """The steps of a compiled plan: each reads its record by name and calls a kernel on a range of samples.
 
-A record begins with a `Frame`. Activations that stay with one worker lie in its workspace (`x_local`, `y_local`), the
-others at fixed addresses. Each function here compiles one step, once, and returns the address to call it at.
+A record begins with a `Frame` and the `Span`s of its input x and its output y. Activations that stay with one worker
+lie in its workspace, the others at fixed addresses. Each function here compiles one step, once, and returns the address
+to call it at.
 """
 
 from functools import cache
@@ -10,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..kernels.direct_sparse_conv import TILE_CALL, ConvSizes, Scratch, TiledWeights, TileSizes, convolve, multiply_tile
+from ..kernels.merging import add_to, add_two, copy_to, pad_channels
 from ..kernels.pooling import average_forward, max_forward, max_squares
 from ..kernels.sparse_linear import (
     LinearSizes,
@@ -27,17 +29,25 @@ from ..machine.tile_shape import Tile
 class Frame(NamedTuple):
     """What the record of every step begins with.
 
-    `call` is first, as it is all that the worker pool reads: the address of the step's code. x and y are addresses, or
-    where they are local bytes from the start of the workspace; their sizes are those of one sample.
+    `call` is first, as it is all that the worker pool reads: the address of the step's code. A step of several inputs
+    finds the `Span`s of the others at `more`.
     """
 
     call: int
-    x: int
-    x_size: int
-    x_local: int
-    y: int
-    y_size: int
-    y_local: int
+    more: int
+    more_count: int
+
+
+class Span(NamedTuple):
+    """Where an input or the output of a step lies: samples of `count` numbers, `stride` numbers apart.
+
+    `address` is first. Where they are local, it counts bytes from the start of the workspace.
+    """
+
+    address: int
+    count: int
+    stride: int
+    local: int
 
 
 class PoolSizes(NamedTuple):
@@ -71,46 +81,79 @@ class ScaleWeights(NamedTuple):
     shifts: np.ndarray
 
 
+class AddSizes(NamedTuple):
+    """What a sum has to know beside its inputs: whether max(y, 0) follows."""
+
+    relu: int
+
+
+class ConcatSizes(NamedTuple):
+    """What a concatenation has to know beside its inputs."""
+
+    inputs: int
+
+
+class PadSizes(NamedTuple):
+    """Sizes of a shortcut that pads channels, `before` of them zeros before those of x."""
+
+    channels: int
+    height: int
+    width: int
+    out_channels: int
+    out_height: int
+    out_width: int
+    stride: int
+    before: int
+
+
+SPAN = record_of(Span)
+SPAN_BYTES = SPAN.itemsize
 TILED = record_of(TileSizes, weights=record_of(TiledWeights), scratch=record_of(Scratch))
+
+
+def _record(sizes: type, **more: np.dtype) -> np.dtype:
+    """Record of a step: its frame, where its input and output lie, what else it reads, the sizes of the layer."""
+    return record_of(Frame, x=SPAN, y=SPAN, **more, sizes=record_of(sizes))
 
 
 def _tiled_record(sizes: type) -> np.dtype:
     """Record of a step that multiplies by tiles: the address of their code, what this reads, the sizes of the layer."""
-    return record_of(Frame, multiply=np.dtype(np.int64), tiled=TILED, sizes=record_of(sizes))
+    return _record(sizes, multiply=np.dtype(np.int64), tiled=TILED)
 
 
 CONVOLUTION, BATCH_LINEAR = _tiled_record(ConvSizes), _tiled_record(LinearSizes)
 TILED_AT = CONVOLUTION.fields["tiled"][1]  # bytes from the start of either record
-ROW_LINEAR, SLICED_LINEAR = (
-    record_of(Frame, weights=record_of(kind), sizes=record_of(LinearSizes)) for kind in (RowWeights, SlicedWeights)
-)
-POOLING = record_of(Frame, sizes=record_of(PoolSizes))
-SCALING = record_of(Frame, weights=record_of(ScaleWeights), sizes=record_of(ScaleSizes))
+ROW_LINEAR, SLICED_LINEAR = (_record(LinearSizes, weights=record_of(kind)) for kind in (RowWeights, SlicedWeights))
+POOLING, SCALING = _record(PoolSizes), _record(ScaleSizes, weights=record_of(ScaleWeights))
+ADDITION, CONCATENATION, PADDING = (_record(sizes) for sizes in (AddSizes, ConcatSizes, PadSizes))
 
 
 @kernel
-def _sample(address, size, local, n, first, workspace):
+def _sample(span, n, first, workspace):
     """Activations of sample n, where samples begin at `first` in a worker's own buffer."""
-    return floats(workspace + address + 4 * (n - first) * size if local else address + 4 * n * size, size)
+    if span.local:
+        return floats(workspace + span.address + 4 * (n - first) * span.stride, span.count)
+    return floats(span.address + 4 * n * span.stride, span.count)
 
 
 @inlined
-def _run_tile(tile, tiled, workspace):
+def _run_tile(tile, adds, tiled, workspace):
     t = record_at(tiled, TILED)
     work, w, scratch = record_at(workspace, TILE_CALL), t.weights, t.scratch
     entries, bias = words(w.entries.address, w.entries.count), floats(w.bias.address, w.bias.count)
     indptr, spans = integers(w.indptr.address, w.indptr.count), integers(w.spans.address, w.spans.count)
     packed = floats(workspace + scratch.packed, scratch.packed_size)
     waiting = floats(workspace + scratch.sums, scratch.sums_size)
-    multiply_tile(tile, t, work, entries, indptr, spans, bias, packed, waiting, floats(work.y, work.y_size))
+    y, z = floats(work.y, work.y_size), floats(work.z, work.z_size)
+    multiply_tile(tile, adds, t, work, entries, indptr, spans, bias, packed, waiting, y, z)
 
 
 @cache
-def tile_multiplier(tile: Tile) -> int:
+def tile_multiplier(tile: Tile, adds: bool = False) -> int:
     """`direct_sparse_conv.multiply_tile` for such tiles."""
 
     def run(tiled, workspace):
-        _run_tile(tile, tiled, workspace)
+        _run_tile(tile, adds, tiled, workspace)
 
     return tile_step(run)
 
@@ -125,9 +168,10 @@ def convolution() -> int:
         reads = integers(t.weights.reads.address, t.weights.reads.count)
         packed = floats(workspace + t.scratch.packed, t.scratch.packed_size)
         for n in range(first, last):
-            x = _sample(s.x, s.x_size, s.x_local, n, first, workspace)
-            y = _sample(s.y, s.y_size, s.y_local, n, first, workspace)
-            convolve(s.multiply, tiled, workspace, work, s.sizes, t, x, reads, y, packed, part, parts)
+            x = _sample(s.x, n, first, workspace)
+            y = _sample(s.y, n, first, workspace)
+            z = _sample(record_at(s.more, SPAN), n, first, workspace) if s.more_count else y
+            convolve(s.multiply, tiled, workspace, work, s.sizes, t, x, reads, y, z, packed, part, parts)
 
     return step(run)
 
@@ -141,8 +185,8 @@ def batch_linear() -> int:
         t, tiled, samples = s.tiled, address + TILED_AT, last - first
         packed = floats(workspace + t.scratch.packed, t.scratch.packed_size)
         waiting = floats(workspace + t.scratch.sums, t.scratch.sums_size)
-        x = floats(s.x + 4 * first * s.x_size, samples * s.x_size)
-        y = floats(s.y + 4 * first * s.y_size, samples * s.y_size)
+        x = floats(s.x.address + 4 * first * s.x.count, samples * s.x.count)
+        y = floats(s.y.address + 4 * first * s.y.count, samples * s.y.count)
         multiply_samples(s.multiply, tiled, workspace, work, s.sizes, t, x, samples, y, packed, waiting, part, parts)
 
     return step(run)
@@ -158,8 +202,8 @@ def row_linear() -> int:
         values, offsets = floats(w.values.address, w.values.count), shorts(w.offsets.address, w.offsets.count)
         indptr, bias = integers(w.indptr.address, w.indptr.count), floats(w.bias.address, w.bias.count)
         for n in range(first, last):
-            x = _sample(s.x, s.x_size, s.x_local, n, first, workspace)
-            y = _sample(s.y, s.y_size, s.y_local, n, first, workspace)
+            x = _sample(s.x, n, first, workspace)
+            y = _sample(s.y, n, first, workspace)
             multiply_single(s.sizes, x, values, offsets, indptr, bias, y, part, parts)
 
     return step(run)
@@ -176,8 +220,8 @@ def sliced_linear() -> int:
         indptr, outputs = integers(w.indptr.address, w.indptr.count), integers(w.outputs.address, w.outputs.count)
         bias = floats(w.bias.address, w.bias.count)
         for n in range(first, last):
-            x = _sample(s.x, s.x_size, s.x_local, n, first, workspace)
-            y = _sample(s.y, s.y_size, s.y_local, n, first, workspace)
+            x = _sample(s.x, n, first, workspace)
+            y = _sample(s.y, n, first, workspace)
             multiply_slices(s.sizes, x, values, offsets, indptr, outputs, bias, y, part, parts)
 
     return step(run)
@@ -192,8 +236,8 @@ def max_pool_squares() -> int:
         g = s.sizes
         begin, end = part * g.channels // parts, (part + 1) * g.channels // parts
         for n in range(first, last):
-            x = _sample(s.x, s.x_size, s.x_local, n, first, workspace)
-            y = _sample(s.y, s.y_size, s.y_local, n, first, workspace)
+            x = _sample(s.x, n, first, workspace)
+            y = _sample(s.y, n, first, workspace)
             max_squares(begin, end, g.height, g.width, x, y)
 
     return step(run)
@@ -206,8 +250,8 @@ def _pool(forward, address, first, last, part, parts, workspace):
     g = s.sizes
     begin, end = part * g.channels // parts, (part + 1) * g.channels // parts
     for n in range(first, last):
-        x = _sample(s.x, s.x_size, s.x_local, n, first, workspace).reshape((g.channels, g.height, g.width))
-        y = _sample(s.y, s.y_size, s.y_local, n, first, workspace).reshape((g.channels, g.out_height, g.out_width))
+        x = _sample(s.x, n, first, workspace).reshape((g.channels, g.height, g.width))
+        y = _sample(s.y, n, first, workspace).reshape((g.channels, g.out_height, g.out_width))
         forward(begin, end, x, g.window_y, g.window_x, g.stride_y, g.stride_x, g.pad_y, g.pad_x, y)
 
 
@@ -241,11 +285,69 @@ def scale() -> int:
         factors, shifts = floats(w.factors.address, w.factors.count), floats(w.shifts.address, w.shifts.count)
         channels, plane, relu = g.channels, g.plane, g.relu
         for n in range(first, last):
-            x = _sample(s.x, s.x_size, s.x_local, n, first, workspace)
-            y = _sample(s.y, s.y_size, s.y_local, n, first, workspace)
+            x = _sample(s.x, n, first, workspace)
+            y = _sample(s.y, n, first, workspace)
             for c in range(part * channels // parts, (part + 1) * channels // parts):
                 for p in range(c * plane, (c + 1) * plane):
                     total = factors[c] * x[p] + shifts[c]
                     y[p] = x.dtype.type(0) if relu and total < 0 else total
+
+    return step(run)
+
+
+@cache
+def addition() -> int:
+    """y = x_1 + ... + x_k, then max(y, 0) where asked."""
+
+    def run(address, first, last, part, parts, workspace):
+        s = record_at(address, ADDITION)
+        relu, count = s.sizes.relu, s.more_count
+        begin, end = part * s.y.count // parts, (part + 1) * s.y.count // parts
+        for n in range(first, last):
+            x, y = _sample(s.x, n, first, workspace), _sample(s.y, n, first, workspace)
+            z = _sample(record_at(s.more, SPAN), n, first, workspace)
+            add_two(begin, end, x, z, relu and count == 1, y)
+            for i in range(1, count):
+                z = _sample(record_at(s.more + i * SPAN_BYTES, SPAN), n, first, workspace)
+                add_to(begin, end, z, relu and i == count - 1, y)
+
+    return step(run)
+
+
+@kernel
+def _put(span, n, first, part, parts, workspace, place, y):
+    """Copy a part of an input to its place in y, unless that is where it lies; returns the place behind it."""
+    x = _sample(span, n, first, workspace)
+    if x.ctypes.data != y.ctypes.data + 4 * place:
+        copy_to(part * x.size // parts, (part + 1) * x.size // parts, x, place, y)
+    return place + x.size
+
+
+@cache
+def concatenation() -> int:
+    """The inputs of each sample one behind the other; those that already lie in y stay there."""
+
+    def run(address, first, last, part, parts, workspace):
+        s = record_at(address, CONCATENATION)
+        for n in range(first, last):
+            y = _sample(s.y, n, first, workspace)
+            place = _put(s.x, n, first, part, parts, workspace, 0, y)
+            for i in range(s.more_count):
+                place = _put(record_at(s.more + i * SPAN_BYTES, SPAN), n, first, part, parts, workspace, place, y)
+
+    return step(run)
+
+
+@cache
+def channel_padding() -> int:
+    """Every s-th position of each channel, between channels of zeros."""
+
+    def run(address, first, last, part, parts, workspace):
+        s = record_at(address, PADDING)
+        g = s.sizes
+        begin, end = part * g.out_channels // parts, (part + 1) * g.out_channels // parts
+        for n in range(first, last):
+            x, y = _sample(s.x, n, first, workspace), _sample(s.y, n, first, workspace)
+            pad_channels(begin, end, g, x, y)
 
     return step(run)

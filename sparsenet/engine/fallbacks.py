@@ -10,7 +10,7 @@ from ..nn.layer import Layer
 from ..nn.layers import Conv2d
 from .folding import FoldedLayer
 
-Run = Callable[[np.ndarray, np.ndarray], None]
+Run = Callable[..., None]  # run(x, y), with several inputs run(*inputs, y)
 
 
 def run_blas(folded: FoldedLayer) -> Run:
@@ -46,9 +46,10 @@ def run_scipy(folded: FoldedLayer) -> Run:
 
 
 def run_forward(layer: Layer) -> Run:
-    """Any layer as run(x, y), through its own forward."""
+    """Any layer as run(*inputs, y), through its own forward."""
 
-    def run(x, y):
-        y[...] = layer.forward(x)
+    def run(*arrays):
+        *inputs, y = arrays
+        y[...] = layer.forward(*inputs)
 
     return run

@@ -8,9 +8,12 @@ import numpy as np
 from scipy.sparse import bsr_array, csr_array
 
 from ..kernels.sparse_matrix import to_bsr, to_csr, to_weight
+from ..nn.layer import Layer
 from ..nn.layers import Conv2d, Dropout, Linear, ReLU
+from ..nn.merge import Add
 from ..nn.network import Network, Node
 from ..nn.normalization import BatchNorm, WeightNorm
+from ..nn.pooling import MaxPool2d
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +93,41 @@ def fold(network: Network, node: Node) -> FoldedLayer:
         if kind is ReLU:
             break
     return folded
+
+
+def relu_behind(network: Network, node: Node) -> tuple[str, ...]:
+    """The names of a ReLU behind a node, and of the dropout between, where each has one reader; else none."""
+    names = ()
+    for follower in _followers(network, node):
+        names += (follower.name,)
+        if type(follower.layer) is ReLU:
+            return names
+        if type(follower.layer) is not Dropout:
+            break
+    return ()
+
+
+def addition_behind(network: Network, name: str) -> Node | None:
+    """The sum of two inputs that alone reads the output of a node, as one of them."""
+    readers = network.consumers(name)
+    if (
+        len(readers) == 1
+        and type(readers[0].layer) is Add
+        and len(set(readers[0].inputs)) == 2 == len(readers[0].inputs)
+    ):
+        return readers[0]
+    return None
+
+
+def is_pool_of_squares(layer: Layer) -> bool:
+    """Whether a layer is max pooling of 2 x 2 squares beside each other."""
+    return type(layer) is MaxPool2d and layer.window == layer.stride == (2, 2) and layer.padding == (0, 0)
+
+
+def pool_behind(network: Network, name: str) -> Node | None:
+    """The max pooling of 2 x 2 squares that alone reads the output of a node."""
+    readers = network.consumers(name)
+    return readers[0] if len(readers) == 1 and is_pool_of_squares(readers[0].layer) else None
 
 
 def _followers(network: Network, node: Node) -> Iterator[Node]:

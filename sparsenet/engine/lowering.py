@@ -1,6 +1,6 @@
 """Lowering: a layer becomes the description of a compiled step, its sizes chosen, weights packed, scratch counted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -20,11 +20,12 @@ from ..kernels.weight_packing import (
 from ..machine.vectors import LANES, LINE
 from ..nn.layer import Layer
 from ..nn.layers import Conv2d, ReLU
+from ..nn.merge import Add, Concat, PadShortcut
 from ..nn.normalization import BatchNorm
 from ..nn.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from . import entry_points
-from .entry_points import PoolSizes, ScaleSizes, ScaleWeights
-from .folding import FoldedLayer
+from .entry_points import AddSizes, ConcatSizes, PadSizes, PoolSizes, ScaleSizes, ScaleWeights
+from .folding import FoldedLayer, is_pool_of_squares
 from .program import CompiledStep
 
 SUMS_BYTES = 512 * 1024  # of sums that one part of a fully connected layer should keep: they stay in the second cache
@@ -43,27 +44,29 @@ def _density(matrix: csr_array | bsr_array, groups: int = 1) -> float:
 
 
 def lower_convolution(
-    folded: FoldedLayer, matrix: csr_array | bsr_array, input_shape: tuple, *, pool: bool = False
+    folded: FoldedLayer, matrix: csr_array | bsr_array, input_shape: tuple, *, pool: bool = False, adds: bool = False
 ) -> CompiledStep | None:
     """Direct sparse convolution by `matrix`, with tiles of as many output channels as its blocks have.
 
-    With `pool` max pooling of 2 x 2 squares follows while the sums are in registers; None where tiles do not allow it.
+    While the sums are in registers, with `adds` a second input is added to them, before ReLU, and with `pool` max
+    pooling of 2 x 2 squares follows; None where tiles do not allow it.
     """
     g = geometry_of(folded.layer, input_shape)
     density = _density(matrix, g.groups)
     tiling = tile_convolution(g, block_of(matrix), density=density, relu=folded.relu, pool=pool)
-    if tiling is None:
+    if tiling is None or (adds and tiling.tile.channel_lanes):
         return None
     weights, sizes = pack_convolution(matrix, folded.bias, g, tiling), tiling.sizes
+    output_size = tiling.tiles.outputs * tiling.tiles.plane
     tiles = -(-sizes.area_rows // sizes.tile_rows) * -(-sizes.area_columns // sizes.tile_columns)
     return CompiledStep(
         code=entry_points.convolution,
         record=entry_points.CONVOLUTION,
-        multiply=partial(entry_points.tile_multiplier, tiling.tile),
+        multiply=partial(entry_points.tile_multiplier, tiling.tile, adds),
         tiles=tiling.tiles,
         sizes=sizes,
-        input_size=int(np.prod(input_shape)),
-        output_size=tiling.tiles.outputs * tiling.tiles.plane,
+        input_sizes=(int(np.prod(input_shape)), *[output_size] * adds),
+        output_size=output_size,
         weights=weights,
         packed=sizes.chunk * sizes.length + LINE,
         sums=tiles * tiling.tiles.blocks * tiling.tiles.sums + LINE,
@@ -91,7 +94,7 @@ def lower_linear(folded: FoldedLayer, matrix: csr_array | bsr_array, batch: int,
         multiply=partial(entry_points.tile_multiplier, tiling.tile),
         tiles=tiling.tiles,
         sizes=sizes,
-        input_size=inputs,
+        input_sizes=(inputs,),
         output_size=outputs,
         weights=weights,
         packed=sizes.chunk * sizes.lines * LINE,
@@ -112,7 +115,7 @@ def lower_single(folded: FoldedLayer, matrix: csr_array) -> CompiledStep:
         code=entry_points.sliced_linear if sliced else entry_points.row_linear,
         record=entry_points.SLICED_LINEAR if sliced else entry_points.ROW_LINEAR,
         sizes=size_single(matrix, relu=folded.relu),
-        input_size=inputs,
+        input_sizes=(inputs,),
         output_size=outputs,
         weights=weights,
         parts=len(weights.bias) // (LINE if sliced else 1),
@@ -128,7 +131,7 @@ def _lower_pool(
         code=code,
         record=entry_points.POOLING,
         sizes=sizes,
-        input_size=int(np.prod(input_shape)),
+        input_sizes=(int(np.prod(input_shape)),),
         output_size=size,
         parts=input_shape[0],
         work=size * int(np.prod(window)),
@@ -142,7 +145,7 @@ def _lower_scale(factors: np.ndarray, shifts: np.ndarray, relu: bool, shape: tup
         code=entry_points.scale,
         record=entry_points.SCALING,
         sizes=ScaleSizes(shape[0], int(np.prod(shape[1:])), int(relu)),
-        input_size=size,
+        input_sizes=(size,),
         output_size=size,
         weights=ScaleWeights(factors.astype(np.float32), shifts.astype(np.float32)),
         parts=shape[0],
@@ -150,14 +153,50 @@ def _lower_scale(factors: np.ndarray, shifts: np.ndarray, relu: bool, shape: tup
     )
 
 
-def is_pool_of_squares(layer: Layer) -> bool:
-    """Whether a layer is max pooling of 2 x 2 squares beside each other."""
-    return type(layer) is MaxPool2d and layer.window == layer.stride == (2, 2) and layer.padding == (0, 0)
+def _lower_padding(layer: PadShortcut, input_shape: tuple, shape: tuple) -> CompiledStep:
+    size = int(np.prod(shape))
+    return CompiledStep(
+        code=entry_points.channel_padding,
+        record=entry_points.PADDING,
+        sizes=PadSizes(*input_shape, *shape, layer.stride, layer.first),
+        input_sizes=(int(np.prod(input_shape)),),
+        output_size=size,
+        parts=shape[0],
+        work=size,
+    )
+
+
+def lower_merge(layer: Layer, input_shapes: Sequence[tuple[int, ...]], *, relu: bool = False) -> CompiledStep | None:
+    """A layer of several inputs, a sum with ReLU where asked; None for one of another type, subclasses too."""
+    sizes, kind = tuple(int(np.prod(shape)) for shape in input_shapes), type(layer)
+    if kind is Add:
+        return CompiledStep(
+            code=entry_points.addition,
+            record=entry_points.ADDITION,
+            sizes=AddSizes(int(relu)),
+            input_sizes=sizes,
+            output_size=sizes[0],
+            parts=input_shapes[0][0],
+            work=sum(sizes),
+        )
+    if kind is Concat:
+        return CompiledStep(
+            code=entry_points.concatenation,
+            record=entry_points.CONCATENATION,
+            sizes=ConcatSizes(len(sizes)),
+            input_sizes=sizes,
+            output_size=sum(sizes),
+            parts=sum(shape[0] for shape in input_shapes),
+            work=sum(sizes),
+        )
+    return None
 
 
 def lower_plain(layer: Layer, input_shape: tuple[int, ...], shape: tuple[int, ...]) -> CompiledStep | None:
-    """A layer without weights; None for one of another type, subclasses too."""
+    """A layer of one input without weights; None for one of another type, subclasses too."""
     kind = type(layer)
+    if kind is PadShortcut:
+        return _lower_padding(layer, input_shape, shape)
     if kind in (MaxPool2d, AvgPool2d):
         largest = entry_points.max_pool_squares if is_pool_of_squares(layer) else entry_points.max_pool
         code = largest if kind is MaxPool2d else entry_points.average_pool

@@ -1,70 +1,20 @@
-"""`Plan`: a row of compiled steps; plan(x) -> the network's outputs."""
+"""`Plan`: compiled steps, each reading what earlier ones wrote; plan(x) -> the network's outputs."""
 
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.sparse import bsr_array, csr_array
 
 from ..checks import check_plain
-from ..machine.threads import threads as use_threads
 from ..nn.layer import Shape
-from .fallbacks import Run
+from .layout import FLOAT, Layout, Step
 from .peak import measure_peak
-from .program import CompiledStep, Program
-
-FLOAT = np.dtype(np.float32)  # found once: comparing and creating with it takes half as long
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """One step of a plan: y (N, *shape) from x (N, *input_shape), both contiguous.
-
-    Attributes
-    ----------
-    name : str
-        The layer it comes from.
-    form : str
-        How a layer with weights runs (see `compile`), else "".
-    input_shape, shape : tuple
-        Of x and y, without the sample axis.
-    compiled : CompiledStep, optional
-        The step for compiled programs; without it `run(x, y)` is called.
-    single : CompiledStep, optional
-        What runs in its place for one sample alone.
-    folded : names
-        The layers behind it that are folded into it.
-    macs : int
-        Multiply-adds for one sample with the weights of its form: the kept ones, in a dense form all.
-    measured : dict form -> seconds
-        What each candidate took for a batch when the plan chose.
-    matrix : function () -> csr_array or bsr_array, optional
-        The weights that it multiplies by.
-    """
-
-    name: str
-    form: str
-    input_shape: tuple[int, ...]
-    shape: tuple[int, ...]
-    compiled: CompiledStep | None = None
-    single: CompiledStep | None = None
-    run: Run | None = None
-    folded: tuple[str, ...] = ()
-    macs: int = 0
-    measured: dict[str, float] = field(default_factory=dict)
-    matrix: Callable[[], csr_array | bsr_array] | None = None
-
-    def compile(self) -> None:
-        """Compile its code, for a batch and for one sample; a call of Python compiles at its first call."""
-        for step in (self.compiled, self.single):
-            if step is not None:
-                step.compile()
 
 
 class Plan:
-    """A frozen network: a row of steps, and a set of buffers for each thread that calls it.
+    """A frozen network: steps, the last of which writes the output, and buffers for each thread that calls it.
 
     Batches of any size go; larger ones than `batch` are cut, one sample alone takes a shorter way, and the forms of the
     layers have been chosen for `batch`. A plan may be called from several threads at once. It does not follow later
@@ -84,7 +34,7 @@ class Plan:
         self.steps = steps
         self.input_shape, self.output_shape = tuple(input_shape), tuple(output_shape)
         self.batch, self.threads, self._again = batch, threads, again
-        self._segments = {size: _cut(steps, size, threads) for size in {1, batch}}
+        self._layouts = {size: Layout(steps, size, threads) for size in {1, batch}}
         self._local = threading.local()
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
@@ -103,21 +53,15 @@ class Plan:
         segments = self._prepared(1 if len(x) == 1 else self.batch)
         if not segments:
             out[...] = x.reshape(out.shape)
-            return
-        last = segments[-1]
-        for segment in segments:
-            run, buffer = segment
-            y = out if segment is last else buffer[: len(x)]
-            run(x, y)
-            x = y
+        for run in segments:
+            run(x, out)
 
-    def _prepared(self, size: int) -> list[tuple[Run, np.ndarray]]:
-        """run(x, y) and the output buffer of each segment, for the calling thread."""
+    def _prepared(self, size: int) -> list[Callable[[np.ndarray, np.ndarray], None]]:
+        """The segments of the calling thread, with buffers of their own."""
         try:
             return self._local.segments[size]
         except (AttributeError, KeyError):
-            cache = self._local.__dict__.setdefault("segments", {})
-            return cache.setdefault(size, [_prepare(segment, size, self.threads) for segment in self._segments[size]])
+            return self._local.__dict__.setdefault("segments", {}).setdefault(size, self._layouts[size].prepare())
 
     def __reduce__(self):
         return self._again, ()
@@ -137,21 +81,17 @@ class Plan:
             self(np.zeros((count, *self.input_shape), FLOAT))
 
     def profile(self, x: np.ndarray) -> dict[str, float]:
-        """Seconds that each step takes for one batch x, by step name, in one run."""
+        """Seconds that each step takes for one batch x, by step name, in one run: each by itself, for all samples."""
         x, seconds = self._check(x), {}
         if len(x) > self.batch:
             raise ValueError(f"profile takes at most one batch of {self.batch}, not {len(x)}")
-        cache = self._local.__dict__.setdefault("steps", {})
-        for step in self.steps:
-            if step.name not in cache:
-                run, _ = _prepare(_cut([step], self.batch, self.threads)[0], self.batch, self.threads)
-                cache[step.name] = run, np.empty((self.batch, *step.shape), np.float32)
-            run, buffer = cache[step.name]
-            y = buffer[: len(x)]
+        if not hasattr(self._local, "apart"):
+            self._local.apart = Layout(self.steps, self.batch, self.threads, apart=True).prepare()
+        y = np.empty((len(x), *self.output_shape), FLOAT)
+        for step, run in zip(self.steps, self._local.apart, strict=True):
             start = time.perf_counter()
             run(x, y)
             seconds[step.name] = time.perf_counter() - start
-            x = y
         return seconds
 
     def explain(self) -> str:
@@ -198,28 +138,3 @@ def _reason(step: Step) -> str:
 def _trimmed(matrix: csr_array | bsr_array, outputs: int) -> csr_array | bsr_array:
     """A copy without the rows of zeros that fill the last block."""
     return matrix.copy() if matrix.shape[0] == outputs else matrix.tocsr()[:outputs]
-
-
-def _cut(steps: list[Step], batch: int, threads: int) -> list[Program | Step]:
-    """Segments for batches of this size: compiled steps in a row are one program, others are called one by one."""
-    segments, row = [], []
-    for step in steps:
-        compiled = step.single if batch == 1 and step.single is not None else step.compiled
-        if compiled is not None:
-            row.append(compiled)
-            continue
-        segments += [Program(row, batch, threads)] if row else []
-        segments, row = [*segments, step], []
-    return segments + ([Program(row, batch, threads)] if row else [])
-
-
-def _prepare(segment: Program | Step, batch: int, threads: int) -> tuple[Run, np.ndarray]:
-    """A segment as run(x, y), with a buffer for its output."""
-    if isinstance(segment, Program):
-        return segment.prepare().run, np.empty((batch, segment.steps[-1].output_size), FLOAT)
-
-    def run(x, y):
-        with use_threads(threads):
-            segment.run(x.reshape(len(x), *segment.input_shape), y.reshape(len(y), *segment.shape))
-
-    return run, np.empty((batch, *segment.shape), FLOAT)

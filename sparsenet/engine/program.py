@@ -10,7 +10,8 @@ from ..kernels.tiling import PACK_LINE
 from ..machine.pointers import write_record
 from ..machine.vectors import LANES, LINE
 from ..machine.worker_pool import JOB, SPACING, STAGE, run_job
-from .entry_points import Frame
+from .buffers import GIVEN, Buffers, Region, assign_buffers
+from .entry_points import SPAN, Frame, Span
 
 SHARED_LINE = 100  # what a cache line that two threads write to costs, in multiply-adds of a vector
 WORK_FOR_A_THREAD = 150_000  # multiply-adds for which a second thread is worth the meeting at the end of a step
@@ -30,8 +31,10 @@ class CompiledStep:
         What the step reads: a `Frame`, then its sizes and weights by name.
     sizes : NamedTuple
         Sizes of the layer.
-    input_size, output_size : int
-        Numbers of one sample.
+    input_sizes : tuple of int
+        Numbers of one sample of each input.
+    output_size : int
+        Numbers of one sample of the output.
     weights : NamedTuple of arrays, optional
         Packed weights.
     multiply : function, optional
@@ -51,7 +54,7 @@ class CompiledStep:
     code: Callable[[], int]
     record: np.dtype
     sizes: tuple
-    input_size: int
+    input_sizes: tuple[int, ...]
     output_size: int
     weights: tuple | None = None
     multiply: Callable[[], int] | None = None
@@ -89,7 +92,7 @@ class CompiledStep:
             self.multiply()
 
     def write(self, record: np.ndarray, frame: Frame, scratch: Scratch) -> None:
-        """Write all that the step's code reads into its record."""
+        """Write all that the step's code reads into its record, but for where its input and output lie."""
         write_record(record, frame)
         write_record(record["sizes"], self.sizes)
         if self.tiles is not None:
@@ -102,7 +105,7 @@ class CompiledStep:
 
 
 class Program:
-    """A row of compiled steps for batches of up to `batch` samples and a number of threads."""
+    """Compiled steps in a row for batches of up to `batch` samples and a number of threads."""
 
     def __init__(self, steps: list[CompiledStep], batch: int, threads: int):
         self.steps = [step.divided(threads, batch) for step in steps] if threads > 1 else steps
@@ -110,9 +113,16 @@ class Program:
         most = max(-(-batch // group) * parts for _, _, group, parts in self.stages)
         self.batch, self.threads = batch, min(threads, most)
 
+    @property
+    def times(self) -> list[int]:
+        """The number of each step's stage."""
+        return [number for number, (first, last, *_) in enumerate(self.stages) for _ in range(first, last)]
+
     def prepare(self) -> "Prepared":
-        """Memory and table for one caller at a time."""
-        return Prepared(self)
+        """Memory and table for one caller at a time, where each step reads the one before."""
+        reads = [(k - 1,) for k in range(len(self.steps))]
+        buffers = assign_buffers([step.output_size for step in self.steps], reads, self.times, self.batch)
+        return Prepared(self, reads, buffers)
 
 
 def _cut_into_stages(steps: list[CompiledStep], batch: int, threads: int) -> list[tuple[int, ...]]:
@@ -145,7 +155,7 @@ class _Room:
         return place
 
 
-def _aligned(size: int) -> np.ndarray:
+def aligned_memory(size: int) -> np.ndarray:
     """Zeroed bytes that begin at a page."""
     room = np.zeros(size + PAGE, np.uint8)
     start = -room.ctypes.data % PAGE
@@ -155,39 +165,80 @@ def _aligned(size: int) -> np.ndarray:
 class Prepared:
     """A program with memory of its own: buffers, a workspace for each thread, the records of its steps, the job.
 
-    One block of memory: what whole stages hand on, for the batch, and behind it the workspaces, each with the tile's
-    call, packed input, sums, and two buffers in turn for what steps of one stage hand on, for one sample.
+    One block of memory: what whole stages hand on, for the batch (unless the caller has `shared` buffers), and behind
+    it the workspaces, each with the tile's call, packed input, sums, and what steps of one stage hand on, for one
+    sample.
+
+    Parameters
+    ----------
+    program : Program
+    reads : list of tuples
+        Numbers of the values that each step reads.
+    buffers : Buffers
+        Where the values lie.
+    first : int
+        The number of the value that the first step writes.
+    shared : array, optional
+        Memory of the shared buffers.
     """
 
-    def __init__(self, program: Program):
-        self.threads, self.keep = program.threads, program.steps
+    def __init__(
+        self,
+        program: Program,
+        reads: list[tuple[int, ...]],
+        buffers: Buffers,
+        first: int = 0,
+        shared: np.ndarray | None = None,
+    ):
+        self.threads, self.keep = program.threads, (program.steps, shared)
         self.records = [np.zeros(1, step.record) for step in program.steps]
+        self.more = [np.zeros(len(step.input_sizes) - 1, SPAN) for step in program.steps]
         self.addresses = np.array([record.ctypes.data for record in self.records], np.int64)
         self.stages = np.array(program.stages, STAGE)
-        workspaces, stride = self._write_records(program.steps, program.batch)
+        local, stride = self._write_records(program.steps, buffers.local)
+        inside = buffers.shared if shared is None else 0
+        self.memory = aligned_memory(inside + stride * self.threads)
+        base = self.memory.ctypes.data
+        starts = {"given": 0, "wanted": 0, "local": local, "shared": base if shared is None else shared.ctypes.data}
+        self._connect(program.steps, reads, buffers.regions, first, starts)
         self.progress = np.zeros(len(self.stages) * (1 + self.threads) * SPACING, np.int64)
-        self.job = self._describe_job(workspaces, stride)
+        self.job = self._describe_job(base + inside, stride)
         self._job_address = self.job.ctypes.data
 
-    def _write_records(self, steps: list[CompiledStep], batch: int) -> tuple[int, int]:
-        """Get the memory and tell each step where its arrays are; returns address and stride of the workspaces."""
-        shared, own = _Room(), _Room()
+    def _write_records(self, steps: list[CompiledStep], local_bytes: int) -> tuple[int, int]:
+        """Write the steps' records but for spans; returns where in a workspace local buffers begin, and its stride."""
+        own = _Room()
         own.take(TILE_CALL.itemsize // 4)
         packed = own.take(max(step.packed for step in steps) + LANES)
         sums = own.take(max(step.sums for step in steps) + LANES)
-        largest = max(step.output_size for step in steps)
-        turns = [own.take(largest + LANES), own.take(largest + LANES)]
-        inside = _inside(self.stages)
-        places = [turns[k % 2] if k in inside else shared.take(s.output_size * batch) for k, s in enumerate(steps)]
-        stride = -(-own.bytes // PAGE) * PAGE + 2 * 64  # not all at the same place of the cache
-        self.memory = _aligned(shared.bytes + stride * self.threads)
-        base = self.memory.ctypes.data
-        where = [place if k in inside else base + place for k, place in enumerate(places)]
-        for k, step in enumerate(steps):
-            x = (where[k - 1], step.input_size, int(k - 1 in inside)) if k else (0, step.input_size, 0)
-            frame = Frame(step.code(), *x, where[k], step.output_size, int(k in inside))
-            step.write(self.records[k][0], frame, Scratch(packed, step.packed, sums, step.sums))
-        return base + shared.bytes, stride
+        local = own.take(local_bytes // 4)
+        for step, record, more in zip(steps, self.records, self.more, strict=True):
+            frame = Frame(step.code(), more.ctypes.data, len(more))
+            step.write(record[0], frame, Scratch(packed, step.packed, sums, step.sums))
+        return local, -(-own.bytes // PAGE) * PAGE + 2 * 64  # not all at the same place of the cache
+
+    def _connect(
+        self,
+        steps: list[CompiledStep],
+        reads: list[tuple[int, ...]],
+        regions: dict[int, Region],
+        first: int,
+        starts: dict[str, int],
+    ) -> None:
+        """Write the span of each input and output, and note those whose arrays are known at each call only."""
+        places = {"given": [], "wanted": []}
+
+        def write(span: np.ndarray, region: Region, size: int) -> None:
+            address = starts[region.kind] + region.offset
+            write_record(span, Span(address, size, region.stride, int(region.kind == "local")))
+            if region.kind in places:
+                places[region.kind].append(span.__array_interface__["data"][0])
+
+        for k, (step, record, more) in enumerate(zip(steps, self.records, self.more, strict=True)):
+            for span, value, size in zip([record["x"], *more.reshape(-1, 1)], reads[k], step.input_sizes, strict=True):
+                write(span, Region("given", 0, size) if value == GIVEN else regions[value], size)
+            write(record["y"], regions[first + k], step.output_size)
+        self.x_at, self.y_at = (np.array(places[kind], np.int64) for kind in ("given", "wanted"))
 
     def _describe_job(self, workspaces: int, stride: int) -> np.ndarray:
         """The record that the worker pool reads."""
@@ -196,16 +247,10 @@ class Prepared:
         job["stages"], job["stage_count"] = self.stages.ctypes.data, len(self.stages)
         job["progress"] = self.progress.ctypes.data
         job["workspace"], job["workspace_size"] = workspaces, stride
-        # the program's own input and output are known at each call only: where the first and the last step find them
-        at = self.records[0].dtype.fields["x"][1], self.records[-1].dtype.fields["y"][1]
-        job["x_at"], job["y_at"] = self.addresses[0] + at[0], self.addresses[-1] + at[1]
+        job["x_at"], job["x_count"] = self.x_at.ctypes.data, len(self.x_at)
+        job["y_at"], job["y_count"] = self.y_at.ctypes.data, len(self.y_at)
         return job
 
     def run(self, x: np.ndarray, y: np.ndarray) -> None:
         """Compute y (N, ...) from x (N, ...), both contiguous float32, N at most the program's batch."""
         run_job(self._job_address, x.ravel(), y.ravel(), len(x), self.threads)  # views: quicker than by reshape
-
-
-def _inside(stages: np.ndarray) -> set[int]:
-    """The steps whose output is read by the next step of the same stage only."""
-    return {k for stage in stages for k in range(stage["first"], stage["last"] - 1)}

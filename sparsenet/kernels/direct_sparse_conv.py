@@ -15,8 +15,8 @@ weight. The loop nest, from the outside (`convolve` to `multiply_tile`):
                         for each entry of the row        an offset into the packed input, and M weights
                             sums += weights * piece      R A multiply-adds of vectors for each of the M weights
 
-Between the chunks a tile's sums wait in memory; the last chunk adds ReLU and max pooling and writes y. A dense layer is
-the pattern with every block present.
+Between the chunks a tile's sums wait in memory; the last chunk adds another branch, ReLU and max pooling, and writes y.
+A dense layer is the pattern with every block present.
 """
 
 from typing import NamedTuple
@@ -26,9 +26,9 @@ import numpy as np
 from ..machine.jit import inlined, kernel
 from ..machine.pointers import call_tile, record_of
 from ..machine.vectors import LANES, LINE
-from .input_packing import pack_lines, pack_padded_rows, pack_positions, put_channels, put_tile
+from .input_packing import add_tile, pack_lines, pack_padded_rows, pack_positions, put_channels, put_tile
 from .lane_copy import prefetch
-from .tile import add, fma, keep, load, relu, splat, store, store_maxima, zero
+from .tile import add, add_stored, fma, keep, load, relu, splat, store, store_maxima, zero
 
 AHEAD = 16 * LINE  # int32 words of the weights between what is multiplied and what is asked for
 
@@ -88,7 +88,8 @@ class TileCall(NamedTuple):
     """What one call of a tile works on, at the start of the workspace.
 
     One chunk of inputs, block rows first <= o < last. The tile's input begins at packed[source], what it keeps between
-    chunks at sums[begin], its output at y[place]; of each output's plane it may write `room` numbers from there on.
+    chunks at sums[begin], its output at y[place], and at z[place] what is added to it; of each output's plane it may
+    write `room` numbers from there on, and read as many.
     """
 
     y: int
@@ -100,6 +101,8 @@ class TileCall(NamedTuple):
     begin: int
     place: int
     room: int
+    z: int = 0
+    z_size: int = 0
 
 
 class ConvSizes(NamedTuple):
@@ -178,14 +181,16 @@ def add_entries(tile, sums, entries, k, end, packed, base, step):
 
 
 @inlined
-def multiply_tile(tile, t, work, entries, indptr, spans, bias, packed, waiting, y):
+def multiply_tile(tile, adds, t, work, entries, indptr, spans, bias, packed, waiting, y, z):
     """Add one chunk of inputs to the sums of a tile, for the block rows of `work`; a row's last chunk writes y.
 
-    `t` is a `TileSizes`, `work` a `TileCall`. `waiting` holds the sums between chunks.
+    `t` is a `TileSizes`, `work` a `TileCall`. `waiting` holds the sums between chunks. With `adds`, which is known when
+    compiling, z is added, an image that lies as y does; for tiles of positions only.
 
     Notes
     -----
-    sums = b + sum over k in row o of weight[k] packed[offset[k] ...], then max(sums, 0) where `t.relu`.
+    sums = b + sum over k in row o of weight[k] packed[offset[k] ...], + z[o ...] where `adds`, then max(sums, 0)
+    where `t.relu`.
     """
     chunk, place, room = work.chunk, work.place, work.room
     blocks, plane, pitch, step = t.blocks, t.plane, t.pitch, t.step
@@ -201,9 +206,16 @@ def multiply_tile(tile, t, work, entries, indptr, spans, bias, packed, waiting, 
         if chunk < ends:
             keep(tile, sums, waiting, kept)
             continue
+        there, count = place + o * tile.block * plane, min(tile.block, t.outputs - o * tile.block)
+        if adds:
+            if whole and count == tile.block:
+                sums = add_stored(tile, sums, z, there, plane, pitch, step)
+            else:
+                keep(tile, sums, waiting, kept)
+                add_tile(count, tile.rows, tile.across, z, there, plane, pitch, step, room, waiting, kept)
+                sums = load(tile, waiting, kept)
         if t.relu:
             sums = relu(sums)
-        there, count = place + o * tile.block * plane, min(tile.block, t.outputs - o * tile.block)
         if t.pool:
             store_maxima(tile, sums, y, there, plane, pitch, step)
             continue
@@ -230,9 +242,10 @@ def _pack(g, x, reads, first_channel, last_channel, r0, q0, packed):
 
 
 @kernel
-def convolve(multiply, tiles, workspace, work, g, t, x, reads, y, packed, part, parts):
+def convolve(multiply, tiles, workspace, work, g, t, x, reads, y, z, packed, part, parts):
     """Write the part-th of `parts` parts of the convolution of one image x into y (both flat).
 
+    Where the tiles' code adds another image, that is z; elsewhere it is not read.
     `multiply` is the address of `multiply_tile` for this layer's tiles, which finds its weights at `tiles` and its work
     at `workspace`; g is a `ConvSizes`, t a `TileSizes`, `reads` says which copies of which channels are packed. The
     last area of a row or column, and the last tile of an area, overlap the one before: the positions that they share
@@ -240,7 +253,7 @@ def convolve(multiply, tiles, workspace, work, g, t, x, reads, y, packed, part, 
     """
     areas, shrink = g.areas_y * g.areas_x, 1 + t.pool
     tasks = areas * g.splits
-    work.y, work.y_size = y.ctypes.data, y.size
+    work.y, work.y_size, work.z, work.z_size = y.ctypes.data, y.size, z.ctypes.data, z.size
     for task in range(part * tasks // parts, (part + 1) * tasks // parts):
         area, split = task % areas, task // areas
         first, last = split * t.blocks // g.splits, (split + 1) * t.blocks // g.splits

@@ -8,7 +8,7 @@ reads[copy channels + c] is 0) is left out, and its part of the packed input hol
 
 from ..machine.jit import kernel
 from ..machine.vectors import LANES, LINE
-from .lane_copy import clear_line, copy_every_second, copy_line, prefetch, put_lanes, transpose
+from .lane_copy import add_lanes, clear_line, copy_every_second, copy_line, prefetch, put_lanes, transpose
 
 AHEAD = 4  # channels between what is copied and what is asked for
 
@@ -177,6 +177,17 @@ def put_tile(outputs, rows, across, sums, begin, y, place, plane, pitch, step, r
             for a in range(across):
                 there = r * pitch + a * step
                 put_lanes(sums, begin, room - there, y, place + m * plane + there)
+                begin += LANES
+
+
+@kernel
+def add_tile(outputs, rows, across, z, place, plane, pitch, step, room, sums, begin):
+    """Add to what a tile has left in `sums` what lies in z where `put_tile` would write it."""
+    for m in range(outputs):
+        for r in range(rows):
+            for a in range(across):
+                there = r * pitch + a * step
+                add_lanes(z, place + m * plane + there, room - there, sums, begin)
                 begin += LANES
 
 

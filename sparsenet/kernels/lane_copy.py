@@ -37,6 +37,13 @@ def put_lanes(source, start, count, target, place):
     target[place : place + count] = source[start : start + count]
 
 
+@compiled_as(vector_copy.add_lanes)
+def add_lanes(source, start, count, target, place):
+    """target[place : place + n] += source[start : start + n], n as in `put_lanes`; LANES of the target are written."""
+    count = max(0, min(count, LANES))
+    target[place : place + count] += source[start : start + count]
+
+
 @compiled_as(vector_copy.prefetch)
 def prefetch(source, start):
     """Ask for source[start] to be brought near, if there is such an element: it will be read soon."""

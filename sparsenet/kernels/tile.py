@@ -1,7 +1,8 @@
 """A tile of the output as a value: its sums stay in vector registers while a kernel walks over the weights.
 
 Each operation is a few lines of NumPy here. Numba compiles the LLVM instructions of the same name instead
-(`machine/register_tile.py`); with `NUMBA_DISABLE_JIT=1` these lines run, slow, and the oracle of the fast ones.
+(`machine/register_tile.py` and its neighbours); with `NUMBA_DISABLE_JIT=1` these lines run, slow, and the oracle of the
+fast ones.
 
     sums[m, r, a, lane]    channel m, row r, vector a, position `lane`: where lanes are positions
     sums[0, 0, a, lane]    position a, channel `lane`: where lanes are output channels (`Tile.channel_lanes`)
@@ -9,7 +10,7 @@ Each operation is a few lines of NumPy here. Numba compiles the LLVM instruction
 
 import numpy as np
 
-from ..machine import maxpool_tile, register_tile
+from ..machine import maxpool_tile, register_tile, stored_tile
 from ..machine.tile_shape import Tile
 from ..machine.vectors import LANES, LINE, compiled_as
 
@@ -43,7 +44,7 @@ def keep(tile, sums, array, start):
     array[start : start + sums.size] = sums.reshape(-1)
 
 
-@compiled_as(register_tile.store)
+@compiled_as(stored_tile.store)
 def store(tile, sums, array, start, plane, pitch, step):
     """array[start + m plane + r pitch + a step + lane] = sums[m, r, a, lane].
 
@@ -52,6 +53,16 @@ def store(tile, sums, array, start, plane, pitch, step):
     for m, r, a, lane in np.ndindex(sums.shape):
         place = lane * plane + a if tile.channel_lanes else m * plane + r * pitch + a * step + lane
         array[start + place] = sums[m, r, a, lane]
+
+
+@compiled_as(stored_tile.add_stored)
+def add_stored(tile, sums, array, start, plane, pitch, step):
+    """sums[m, r, a, lane] + array[start + m plane + r pitch + a step + lane], for tiles of positions."""
+    others = np.empty_like(sums)
+    for m, r, a in np.ndindex(sums.shape[:3]):
+        first = start + m * plane + r * pitch + a * step
+        others[m, r, a] = array[first : first + LANES]
+    return sums + others
 
 
 @compiled_as(maxpool_tile.store_maxima)

@@ -144,9 +144,23 @@ def write_record(record: np.ndarray, values: tuple) -> None:
         record[name] = (value.ctypes.data, value.size) if isinstance(value, np.ndarray) else value
 
 
+class _Fields:
+    """The fields of a record as attributes; those of np.record give way to its own, such as `size` and `flat`."""
+
+    def __init__(self, record):
+        vars(self)["record"] = record
+
+    def __getattr__(self, name):
+        value = self.record[name]
+        return _Fields(value) if isinstance(value, np.void) else value
+
+    def __setattr__(self, name, value):
+        self.record[name] = value
+
+
 def record_at(address, dtype):
     """Record at an address, its fields to be read by name and to be written."""
-    return np.frombuffer((ctypes.c_char * dtype.itemsize).from_address(int(address)), dtype).view(np.recarray)[0]
+    return _Fields(np.frombuffer((ctypes.c_char * dtype.itemsize).from_address(int(address)), dtype)[0])
 
 
 @compiled(record_at)

@@ -35,13 +35,10 @@ from .vectors import (
     check,
     data_of,
     forbid_unrolling,
-    further,
     in_order,
     load_at,
     multiply_add,
-    shuffle,
     store_at,
-    transposed,
 )
 
 
@@ -106,7 +103,7 @@ def _(context, builder, tile_type, value, name):
     return context.get_constant(types.boolean if isinstance(number, bool) else types.intp, number)
 
 
-def _fill(builder, sums, vectors):
+def fill(builder, sums, vectors):
     """The tile of these vectors."""
     result = ir.Constant(ir.ArrayType(sums.vector, sums.tile.size), ir.Undefined)
     for v, vector in enumerate(vectors):
@@ -137,7 +134,7 @@ def splat(typing_context, tile, values, start):
         check(context, builder, signature.args[1], args[1], args[2], tile.tile.block)
         numbers = data_of(context, builder, signature.args[1], args[1], args[2])
         each = [_weight(builder, sums, numbers, m) for m in range(tile.tile.outputs)]
-        return _fill(builder, sums, [vector for vector in each for _ in range(tile.tile.size // tile.tile.outputs)])
+        return fill(builder, sums, [vector for vector in each for _ in range(tile.tile.size // tile.tile.outputs)])
 
     return sums(tile, values, types.intp), emit
 
@@ -147,12 +144,12 @@ def zero(typing_context, tile):
     sums = SumsType(tile.tile)
 
     def emit(context, builder, signature, args):
-        return _fill(builder, sums, [ir.Constant(sums.vector, None)] * tile.tile.size)
+        return fill(builder, sums, [ir.Constant(sums.vector, None)] * tile.tile.size)
 
     return sums(tile), emit
 
 
-# --- load, keep and store ------------------------------------------------------------------------------------------
+# --- load and keep ---------------------------------------------------------------------------------------------------
 
 
 @intrinsic
@@ -164,7 +161,7 @@ def load(typing_context, tile, array, start):
         first = data_of(context, builder, signature.args[1], args[1], args[2])
         first = builder.bitcast(first, sums.vector.as_pointer())
         places = [builder.gep(first, [ir.Constant(I64, v)]) for v in range(tile.tile.size)]
-        return _fill(builder, sums, [load_at(builder, place) for place in places])
+        return fill(builder, sums, [load_at(builder, place) for place in places])
 
     return sums(tile, array, types.intp), emit
 
@@ -180,60 +177,6 @@ def keep(typing_context, tile, sums, array, start):
         return context.get_dummy_value()
 
     return types.void(tile, sums, array, types.intp), emit
-
-
-@intrinsic
-def store(typing_context, tile, sums, array, start, plane, pitch, step):
-    store_vectors = _store_channels if tile.tile.channel_lanes else _store_positions
-
-    def emit(context, builder, signature, args):
-        def pointer_to(place, count):
-            check(context, builder, signature.args[2], args[2], place, count)
-            return data_of(context, builder, signature.args[2], args[2], place)
-
-        store_vectors(builder, tile.tile, vectors_of(builder, sums, args[1]), pointer_to, *args[3:])
-        return context.get_dummy_value()
-
-    index = types.intp
-    return types.void(tile, sums, array, index, index, index, index), emit
-
-
-def _store_positions(builder, tile, vectors, pointer_to, start, plane, pitch, step):
-    remaining = iter(vectors)
-    for m in range(tile.outputs):
-        row = builder.add(start, builder.mul(plane, ir.Constant(I64, m)))
-        for _ in range(tile.rows):
-            place = row
-            for _ in range(tile.across):
-                store_at(builder, next(remaining), builder.bitcast(pointer_to(place, LANES), VECTOR.as_pointer()))
-                place = builder.add(place, step)
-            row = builder.add(row, pitch)
-
-
-def _store_channels(builder, tile, vectors, pointer_to, start, plane, _pitch, _step):
-    """Squares of outputs by positions are transposed; the last square overlaps the one before it."""
-    count = min(WIDEST, tile.across)
-    nothing = [ir.Constant(ir.VectorType(F32, WIDEST), ir.Undefined)] * (WIDEST - count)
-    for part in range(0, LINE, WIDEST):
-        outputs = [shuffle(builder, v, v, list(range(part, part + WIDEST))) for v in vectors]
-        for first in range(0, tile.across, WIDEST):
-            first = min(first, tile.across - count)
-            square = transposed(builder, outputs[first : first + count] + nothing)
-            for lane, vector in enumerate(square):
-                place = builder.add(start, builder.mul(plane, ir.Constant(I64, part + lane)))
-                _store_some(builder, vector, count, pointer_to(further(builder, place, first), count))
-
-
-def _store_some(builder, vector, count, pointer):
-    """Store the first `count` lanes: as halves, quarters, ... of a vector, each a store of its own."""
-    size, done = WIDEST, 0
-    while done < count:
-        if size <= count - done:
-            some = shuffle(builder, vector, vector, list(range(done, done + size)))
-            place = builder.bitcast(builder.gep(pointer, [ir.Constant(I64, done)]), some.type.as_pointer())
-            store_at(builder, some, place)
-            done += size
-        size //= 2
 
 
 # --- arithmetic ----------------------------------------------------------------------------------------------------
@@ -257,7 +200,7 @@ def fma(typing_context, tile, sums, entries, k, packed, base, step):
             size = shape.across if shape.channel_lanes else (shape.rows - 1) * LINE + LANES
             check(context, builder, signature.args[4], args[4], start, size)
         columns = [address(context, builder, signature.args[4], args[4], start) for start in starts]
-        return _fill(builder, sums, add_products(builder, shape, vectors_of(builder, sums, args[1]), weights, columns))
+        return fill(builder, sums, add_products(builder, shape, vectors_of(builder, sums, args[1]), weights, columns))
 
     index = types.intp
     return sums(tile, sums, entries, index, packed, index, index), emit
@@ -312,7 +255,7 @@ def _add_channels(builder, tile, totals, weights, columns):
 def add(typing_context, sums, others):
     def emit(context, builder, signature, args):
         pairs = zip(*(vectors_of(builder, sums, value) for value in args), strict=True)
-        return _fill(builder, sums, [builder.fadd(*pair) for pair in pairs])
+        return fill(builder, sums, [builder.fadd(*pair) for pair in pairs])
 
     return sums(sums, sums), emit
 
@@ -324,7 +267,7 @@ def relu(typing_context, sums):
         for vector in vectors_of(builder, sums, args[0]):
             negative = builder.fcmp_ordered("<", vector, zero)
             results.append(builder.select(negative, zero, vector))
-        return _fill(builder, sums, results)
+        return fill(builder, sums, results)
 
     return sums(sums), emit
 
@@ -334,6 +277,6 @@ def scale_add(typing_context, sums, factor, addend):
     def emit(context, builder, signature, args):
         a, b = (broadcast(builder, number, sums.tile.lanes) for number in args[1:])
         vectors = vectors_of(builder, sums, args[0])
-        return _fill(builder, sums, [multiply_add(builder, vector, a, b) for vector in vectors])
+        return fill(builder, sums, [multiply_add(builder, vector, a, b) for vector in vectors])
 
     return sums(sums, factor, addend), emit

@@ -117,6 +117,20 @@ def put_lanes(typing_context, source, start, count, target, place):
 
 
 @intrinsic
+def add_lanes(typing_context, source, start, count, target, place):
+    def emit(context, builder, signature, args):
+        check(context, builder, signature.args[3], args[3], args[4], LANES)
+        mask = _between(builder, 0, ir.Constant(I64, 0), args[2])
+        piece = masked_load(builder, address(context, builder, signature.args[0], args[0], args[1]), mask)
+        target = address(context, builder, signature.args[3], args[3], args[4])
+        store_at(builder, builder.fadd(load_at(builder, target), piece), target)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(source, index, index, target, index), emit
+
+
+@intrinsic
 def prefetch(typing_context, source, start):
     def emit(context, builder, signature, args):
         byte = ir.IntType(8).as_pointer()

@@ -45,7 +45,7 @@ class Job(NamedTuple):
     """What the workers of one call share: addresses, counts, strides (of workspaces in bytes).
 
     `steps` is an array of the addresses of the steps' records; the first number of a record is the address of its code.
-    `x_at` and `y_at` are where the first and the last step look up the addresses of the job's input and output.
+    `x_at` and `y_at` are arrays of the places where steps look up the addresses of the job's input and output.
     """
 
     steps: int
@@ -56,7 +56,9 @@ class Job(NamedTuple):
     workspace: int
     workspace_size: int
     x_at: int
+    x_count: int
     y_at: int
+    y_count: int
     workers: int
 
 
@@ -97,11 +99,18 @@ def work(job_address, worker, yield_address):
 
 
 @kernel
+def _point_at(places, count, array):
+    """Write an array's address to `count` places."""
+    for address in integers(places, count):
+        integers(address, 1)[0] = array.ctypes.data
+
+
+@kernel
 def _set_up(job_address, x, y, samples):
     """Point a job at its input and output, with nothing of it done."""
     job = record_at(job_address, JOB)
-    integers(job.x_at, 1)[0] = x.ctypes.data
-    integers(job.y_at, 1)[0] = y.ctypes.data
+    _point_at(job.x_at, job.x_count, x)
+    _point_at(job.y_at, job.y_count, y)
     job.samples = samples
     integers(job.progress, job.stage_count * (1 + job.workers) * SPACING)[:] = 0
 
