@@ -127,7 +127,7 @@ class GraphMaker:
         return names[self.rng.integers(len(names))]
 
     def conv(self, source, outputs=None, kernel=None, stride=None):
-        """A convolution, whole, in groups or depthwise, mostly with normalisation and ReLU; it keeps the size or halves it."""
+        """A convolution, whole, in groups or depthwise, often with normalisation and ReLU; the size stays or halves."""
         channels = self.open[source][0]
         groups = (
             int(self.rng.choice([g for g in range(1, channels + 1) if channels % g == 0])) if outputs is None else 1
