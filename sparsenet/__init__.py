@@ -29,6 +29,7 @@ _HOMES = {
     "machine.threads": ("threads",),
 }
 _MODULES = {
+    "augment": "nn.augment",
     "losses": "nn.losses",
     "models": "nn.models",
     "optimizers": "nn.optimizers",

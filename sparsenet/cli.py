@@ -8,7 +8,7 @@ from typing import TextIO
 
 from . import __version__
 
-DATASETS = ("digits", "mnist", "fashion_mnist")
+DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10")
 MODELS = ("simple_cnn", "lenet_300_100", "lenet_5", "resnet20", "vgg_small", "mobilenet_small")
 CRITERIA = ("l1", "l2", "sensitivity", "taylor", "random")
 STRATEGIES = ("layerwise", "channelwise", "proportional", "max_threshold")

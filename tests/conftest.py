@@ -1,4 +1,4 @@
-"""Fixtures; MNIST tests run where SPARSENET_DATA names a folder that has the files, torch tests where torch is."""
+"""Fixtures; MNIST and CIFAR-10 tests run where SPARSENET_DATA's folder has the files, torch tests where torch is."""
 
 import os
 from importlib.util import find_spec
@@ -19,10 +19,17 @@ def mnist_folder():
     return folder if folder and (Path(folder) / "mnist").is_dir() else None
 
 
+def cifar10_folder():
+    folder = os.environ.get("SPARSENET_DATA", "")
+    return folder if folder and list((Path(folder) / "cifar10").rglob("*.bin")) else None
+
+
 def pytest_collection_modifyitems(items):
     missing = {}
     if mnist_folder() is None:
         missing["mnist"] = pytest.mark.skip(reason="SPARSENET_DATA names no folder with mnist/")
+    if cifar10_folder() is None:
+        missing["cifar10"] = pytest.mark.skip(reason="SPARSENET_DATA names no folder with cifar10/*.bin")
     if find_spec("torch") is None:
         missing["torch"] = pytest.mark.skip(reason="torch is not installed")
     for item in items:

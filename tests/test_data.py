@@ -4,17 +4,19 @@ import functools
 import gzip
 import hashlib
 import http.server
+import io
 import struct
 import sys
+import tarfile
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import mnist_folder
+from conftest import cifar10_folder, mnist_folder
 
 import sparsenet as sn
-from sparsenet.data import idx, mnist
+from sparsenet.data import cifar10, idx, mnist
 from sparsenet.data.datasets import enlarge, positions_in_class
 
 
@@ -123,6 +125,11 @@ def test_files_from_a_folder(made_up, monkeypatch):
     assert sorted(data.validation.y) == [0, 1, 2, 3]  # one of each class: the twelfth
     monkeypatch.setenv("SPARSENET_DATA", str(folder))
     assert np.array_equal(sn.load_dataset("mnist").train.x, data.train.x)
+    assert data.check == "checksum"
+    packed, known, unknown = mnist.SOURCES["mnist"][1], mnist.SOURCES["mnist"][2], (None,) * 4
+    for sums, check in ((unknown, "structure"), ((None, *known[1:]), "structure"), (known, "checksum")):
+        monkeypatch.setitem(mnist.SOURCES, "mnist", ((), packed, sums))
+        assert sn.load_dataset("mnist").check == check
 
 
 def first_file(folder):
@@ -169,7 +176,7 @@ def test_missing_files_and_folders_say_what_to_do(made_up, tmp_path):
         sn.load_dataset("mnist", folder=folder, download=False)
     with pytest.raises(FileNotFoundError, match="does not exist"):
         sn.load_dataset("mnist", folder=tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="dataset must be one of digits, mnist, fashion_mnist, not 'cifar'"):
+    with pytest.raises(ValueError, match="dataset must be one of digits, mnist, fashion_mnist, cifar10, not 'cifar'"):
         sn.load_dataset("cifar")
 
 
@@ -180,16 +187,10 @@ def test_without_pooch_the_message_names_the_extra(made_up, monkeypatch):
 
 
 @pytest.fixture
-def mirror(made_up, tmp_path, monkeypatch):
-    """A server on this machine, the packed files in /good/, wrong ones in /bad/; downloads go to a folder of ours."""
+def server(tmp_path, monkeypatch):
+    """(address, served folder, cache folder) of a server on this machine; downloads go to that cache folder."""
     pooch = pytest.importorskip("pooch")
     pytest.importorskip("tqdm")
-    _, _, packed = made_up
-    for name, content in packed.items():
-        for place, data in (("good", content), ("bad", content[:-9])):
-            path = tmp_path / "served" / place / f"{name}.gz"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
@@ -202,10 +203,26 @@ def mirror(made_up, tmp_path, monkeypatch):
     thread.start()
     monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache" / name)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    yield f"http://127.0.0.1:{server.server_port}", tmp_path / "cache" / "sparsenet" / "mnist"
+    yield f"http://127.0.0.1:{server.server_port}", tmp_path / "served", tmp_path / "cache" / "sparsenet"
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+def serve(folder, files):
+    """Put files {name: content} into /good/, wrong ones of the same names into /bad/."""
+    for name, content in files.items():
+        for place, data in (("good", content), ("bad", content[:-9])):
+            path = folder / place / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+
+
+@pytest.fixture
+def mirror(made_up, server):
+    address, served, cache = server
+    serve(served, {f"{name}.gz": content for name, content in made_up[2].items()})
+    return address, cache / "mnist"
 
 
 def use_mirrors(monkeypatch, *mirrors):
@@ -248,6 +265,163 @@ def test_one_data_set_in_the_place_of_another_is_refused(tmp_path):
     (folder / "train-images-idx3-ubyte.gz").symlink_to(source / "t10k-images-idx3-ubyte.gz")
     with pytest.raises(ValueError, match="wrong file: it holds uint8"):
         sn.load_dataset("mnist", folder=tmp_path)
+
+
+def tiny_records(count, step):
+    """Records of a label byte and 3 x 2 x 2 = 12 bytes of image: 0, 1, 2, ... times step, modulo 256."""
+    pixels = (np.arange(count * 12) * step % 256).reshape(count, 12)
+    return np.concatenate([np.arange(count)[:, None] % 10, pixels], axis=1).astype(np.uint8)
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """(data folder, records by file) of CIFAR-10's layout: six files of 20 images of 3 x 2 x 2, classes in order."""
+    monkeypatch.setattr(cifar10, "RECORDS", 20)
+    monkeypatch.setattr(cifar10, "SHAPE", (3, 2, 2))
+    monkeypatch.delenv("SPARSENET_DATA", raising=False)
+    folder = tmp_path / "data" / "cifar10"
+    folder.mkdir(parents=True)
+    records = {file: tiny_records(20, step) for step, file in enumerate(cifar10.FILES, 1)}
+    for file, table in records.items():
+        (folder / file).write_bytes(table.tobytes())
+    return folder.parent, records
+
+
+def archive_of(records, monkeypatch, extra=()):
+    """The bytes of an archive as the published one is; the module takes it for that."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, content in [*((f"{cifar10.INSIDE}/{file}", t.tobytes()) for file, t in records.items()), *extra]:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    monkeypatch.setattr(cifar10, "MD5", hashlib.md5(packed.getvalue()).hexdigest())
+    return packed.getvalue()
+
+
+def equal_parts(a, b):
+    pairs = zip((a.train, a.validation, a.test), (b.train, b.validation, b.test), strict=True)
+    return all(np.array_equal(p.x, q.x) and np.array_equal(p.y, q.y) for p, q in pairs)
+
+
+def test_cifar10_from_a_folder(tiny):
+    folder, records = tiny
+    data = sn.load_dataset("cifar10", folder=folder)
+    assert (data.input_shape, data.classes, data.check) == ((3, 2, 2), 10, "structure")
+    assert [part.x.shape[0] for part in (data.train, data.validation, data.test)] == [90, 10, 20]
+    assert data.validation.y.tolist() == list(range(10))  # of each class the tenth and last: the last ten images
+    train = np.concatenate([records[file] for file in cifar10.FILES[:5]])[:90, 1:].astype(float)
+    planes = train.reshape(90, 3, 4)
+    mean, deviation = planes.mean((0, 2)), planes.std((0, 2))
+    for part, table in ((data.train, train), (data.test, records["test_batch.bin"][:, 1:].astype(float))):
+        expected = (table.reshape(-1, 3, 2, 2) - mean[:, None, None]) / deviation[:, None, None]
+        assert part.x.dtype == np.float32
+        np.testing.assert_allclose(part.x, expected, rtol=1e-6, atol=1e-6)
+    assert data.test.y.tolist() == [*range(10), *range(10)]
+
+
+def test_cifar10_may_lie_as_the_archive_unpacks(tiny):
+    folder, _ = tiny
+    flat = sn.load_dataset("cifar10", folder=folder)
+    inside = folder / "cifar10" / cifar10.INSIDE
+    inside.mkdir()
+    for file in cifar10.FILES:
+        (folder / "cifar10" / file).rename(inside / file)
+    assert equal_parts(sn.load_dataset("cifar10", folder=folder), flat)
+
+
+def test_cifar10_as_its_archive_is_checked_and_writes_nothing(tiny, monkeypatch, tmp_path):
+    folder, records = tiny
+    flat = sn.load_dataset("cifar10", folder=folder)
+    for file in cifar10.FILES:
+        (folder / "cifar10" / file).unlink()
+    path = folder / "cifar10" / cifar10.ARCHIVE
+    content = archive_of(records, monkeypatch, extra=[("../../escaped.bin", b"x"), ("/tmp/test_batch.bin", b"x")])
+    path.write_bytes(content)
+    data = sn.load_dataset("cifar10", folder=folder)
+    assert data.check == "checksum"
+    assert equal_parts(data, flat)
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == [cifar10.ARCHIVE]
+    for damaged in (content[:-1], content[:100] + b"?" + content[101:], b""):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="truncated, altered or the wrong file: its MD5 is") as caught:
+            sn.load_dataset("cifar10", folder=folder)
+        assert str(path) in str(caught.value)
+
+
+def with_label(table, label):
+    table = table.copy()
+    table[3, 0] = label
+    return table
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "message"),
+    [
+        (
+            "data_batch_2.bin",
+            lambda t: t.tobytes()[:-1],
+            r"data_batch_2.bin is truncated: 259 bytes, .* 20 records of 13",
+        ),
+        ("data_batch_2.bin", lambda t: t.tobytes() + b"x", "data_batch_2.bin is too long: 261 bytes"),
+        ("test_batch.bin", lambda t: b"", "test_batch.bin is truncated: 0 bytes"),
+        ("data_batch_5.bin", lambda t: with_label(t, 10).tobytes(), "holds label 10, expected 0..9"),
+        ("data_batch_1.bin", lambda t: with_label(t, 4).tobytes(), r"\[10, 10, 10, 9, 11, .* instead of 10 each"),
+        ("test_batch.bin", lambda t: with_label(t, 4).tobytes(), r"test_batch.bin of .*\[2, 2, 2, 1, 3, .* of 2 each"),
+        ("data_batch_4.bin", lambda t: tiny_records(20, 6).tobytes(), "hold the same"),  # the test part to train on
+    ],
+)
+def test_damaged_files_of_cifar10_are_named_and_refused(tiny, file, damage, message):
+    folder, records = tiny
+    (folder / "cifar10" / file).write_bytes(damage(records[file]))
+    with pytest.raises(ValueError, match=message):
+        sn.load_dataset("cifar10", folder=folder)
+
+
+def test_missing_files_of_cifar10_say_what_to_do(tiny, tmp_path):
+    folder, _ = tiny
+    (folder / "cifar10" / "data_batch_3.bin").unlink()
+    with pytest.raises(FileNotFoundError, match=r"cifar10/ holds some of .* not data_batch_3\.bin$"):
+        sn.load_dataset("cifar10", folder=folder)
+    for file in cifar10.FILES:
+        (folder / "cifar10" / file).unlink(missing_ok=True)
+    with pytest.raises(FileNotFoundError, match=r"cifar10/data_batch_1.bin not found\. Put cifar-10-binary.tar.gz, or"):
+        sn.load_dataset("cifar10", folder=folder, download=False)
+    with pytest.raises(FileNotFoundError, match=r"data folder .* does not exist"):
+        sn.load_dataset("cifar10", folder=tmp_path / "nowhere")
+
+
+def test_download_of_cifar10_goes_on_to_the_next_mirror(server, tiny, monkeypatch):
+    folder, records = tiny
+    address, served, cache = server
+    serve(served, {cifar10.ARCHIVE: archive_of(records, monkeypatch)})
+    monkeypatch.setattr(cifar10, "MIRRORS", (f"{address}/bad/",))
+    with pytest.raises(FileNotFoundError, match=r"SPARSENET_DATA=FOLDER.*Downloading cifar-10-bin.* failed: .*bad"):
+        sn.load_dataset("cifar10")
+    monkeypatch.setattr(cifar10, "MIRRORS", (f"{address}/bad/", f"{address}/good/"))
+    data = sn.load_dataset("cifar10")
+    assert data.check == "checksum"
+    assert equal_parts(data, sn.load_dataset("cifar10", folder=folder))
+    assert [path.name for path in (cache / "cifar10").iterdir()] == [cifar10.ARCHIVE]
+
+
+def test_a_channel_of_one_value_cannot_be_standardised():
+    with pytest.raises(ValueError, match="channel 1 of the images has one value"):
+        cifar10.standardizer(np.array([[[[1, 2]], [[7, 7]]]], np.uint8))
+
+
+@pytest.mark.cifar10
+def test_the_real_cifar10():
+    data = sn.load_dataset("cifar10", folder=cifar10_folder())
+    assert data.input_shape == (3, 32, 32)
+    for part, each in ((data.train, 4500), (data.validation, 500), (data.test, 1000)):
+        assert np.bincount(part.y).tolist() == [each] * 10
+    for channel in range(3):
+        values = data.train.x[:, channel].astype(np.float64)
+        assert values.mean() == pytest.approx(0, abs=1e-6)
+        assert values.std() == pytest.approx(1, abs=1e-6)
+    # the published means, 0.4914, 0.4822, 0.4465, over deviations of 0.247, 0.243, 0.262: where the value 0 has gone to
+    np.testing.assert_allclose(data.train.x.min((0, 2, 3)), [-1.989, -1.982, -1.708], atol=0.02)
 
 
 def parts(x=(4, 3), y=(0, 1, 2, 1), dtype=np.float32):

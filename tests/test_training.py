@@ -74,6 +74,82 @@ def test_dropout_is_settled_by_the_seed(digits):
     assert train(1) == train(1) != train(2)
 
 
+def noise(x, rng):
+    return x + rng.standard_normal(x.shape, x.dtype) * np.float32(0.1)
+
+
+def test_augmentation_is_settled_by_the_seed_on_any_number_of_threads(digits):
+    results = {}
+    for augment in (noise, sn.augment.compose(sn.augment.shift(2), sn.augment.rotate())):
+        for seed, threads in ((7, 1), (7, 2), (8, 1)):
+            network = sn.models.simple_cnn(seed=0)
+            sn.fit(network, small(digits), epochs=2, augment=augment, seed=seed, threads=threads)
+            results[augment, seed, threads] = bits(network)
+        assert results[augment, 7, 1] == results[augment, 7, 2] != results[augment, 8, 1]
+    assert len(set(results.values())) == 4
+
+
+def test_augmentation_keeps_to_its_own_batch_and_generator(digits):
+    """However many numbers it draws, order of the samples and dropout stay; what it does to its x stays there."""
+
+    def idle(x, rng):
+        rng.random(100)
+        y = x.copy()
+        x[...] = np.float32(-1)
+        return y
+
+    def train(augment):
+        network = sn.chain({"flat": sn.Flatten(), "drop": sn.Dropout(0.5, seed=9), "fc": sn.Linear(784, 10)})
+        x, y = small(digits)
+        kept = x.copy()
+        sn.fit(network, (x, y), epochs=2, augment=augment, seed=3, validation=(x, y))
+        assert np.array_equal(x, kept)
+        return bits(network)
+
+    assert train(idle) == train(lambda x, rng: x)
+
+
+def test_augmentation_meets_each_training_sample_once_an_epoch_and_no_other():
+    seen = []
+
+    def watch(x, rng):
+        seen.append(x.copy())
+        return x
+
+    x = np.arange(36, dtype=np.float32).reshape(9, 4) / 36
+    sn.fit(sn.chain({"fc": sn.Linear(4, 3)}), (x, Y), epochs=2, batch_size=5, augment=watch, validation=(x + 1, Y))
+    trial, *batches = seen
+    assert np.array_equal(trial, x[:8])
+    assert [len(batch) for batch in batches] == [5, 4, 5, 4]
+    for epoch in (batches[:2], batches[2:]):
+        rows = np.concatenate(epoch)
+        assert np.array_equal(rows[np.argsort(rows[:, 0])], x)
+
+
+def test_augmented_training_learns_what_it_has_never_been_shown():
+    """Class 1 has its pixel left above, class 0 left below: of the right column only mirror images tell anything."""
+    y = np.arange(40) % 2
+    x = np.zeros((40, 1, 4, 4), np.float32)
+    x[np.arange(40), 0, np.where(y, 0, 3), 0] = 1
+    for augment, accuracy in ((None, 0.5), (sn.augment.flip(), 1.0)):
+        fc = sn.Linear(16, 2, init=lambda shape, rng: np.zeros(shape, np.float32))
+        network = sn.chain({"flat": sn.Flatten(), "fc": fc})
+        sn.fit(network, (x, y), epochs=5, batch_size=8, augment=augment)
+        assert sn.evaluate(network, (x, y)).accuracy == 1
+        assert sn.evaluate(network, (x[..., ::-1].copy(), y)).accuracy == accuracy
+
+
+def test_resumed_augmented_training_gives_the_same_bits(digits):
+    through, stopped = (sn.models.lenet_300_100(seed=0) for _ in range(2))
+    for network in (through, stopped):
+        rng = np.random.default_rng(1)
+        for _ in range(2):
+            sn.fit(network, small(digits), epochs=1, augment=noise, seed=rng)
+            if network is stopped:
+                network = stopped = stopped.copy()
+    assert bits(through) == bits(stopped)
+
+
 def test_regression(rng):
     x = rng.standard_normal((300, 4)).astype(np.float32)
     y = (x @ np.array([[1.0], [-2], [0.5], [3]]) + 1).astype(np.float32)
@@ -187,6 +263,16 @@ def changed(array, value):
         ((X, Y), {"optimizer": 0.1}, TypeError, "optimizer must be"),
         ((X, Y), {"lr_schedule": lambda t: float("nan")}, ValueError, "must be a finite number"),
         ((X, Y), {"on_epoch": 3}, TypeError, "on_epoch must be a function"),
+        ((X, Y), {"augment": "flip"}, TypeError, "augment must be a function .* not 'flip'"),
+        ((X, Y), {"augment": sn.augment.flip()}, ValueError, "images .* must have 4 dimensions, not shape"),
+        ((X, Y), {"augment": sn.augment.flip}, TypeError, "positional argument"),  # it was not called
+        ((X, Y), {"augment": lambda x, rng: x[:-1]}, ValueError, r"like x, float32 of shape \(8, 4\), not .*\(7, 4\)"),
+        ((X, Y), {"augment": lambda x, rng: x[:, :3]}, ValueError, r"not float32 of shape \(8, 3\)"),
+        ((X, Y), {"augment": lambda x, rng: x * 1.0 + rng.random(x.shape)}, ValueError, "not float64 of shape"),
+        ((X, Y), {"augment": lambda x, rng: None}, ValueError, "not None"),
+        ((X, Y), {"augment": lambda x, rng: x.tolist()}, ValueError, "must return a batch like x"),
+        ((X, Y), {"augment": lambda x, rng: x / np.float32(0)}, ValueError, "NaN or infinity"),
+        ((X, Y), {"augment": lambda x, rng: np.ma.array(x)}, TypeError, "must be a plain array"),
         ((X, Y), {"threads": 0}, ValueError, "threads"),
         ((X, Y), {"seed": -1}, ValueError, "non-negative"),
     ],
@@ -195,7 +281,7 @@ def test_what_can_be_known_is_checked_before_the_first_step(data, options, error
     network = with_norm()
     rng_before = network["drop"].rng.bit_generator.state
     before = state_of(network)
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=message), np.errstate(divide="ignore"):
         sn.fit(network, data, **({"epochs": 2} | options))
     assert state_of(network) == before
     assert network["drop"].rng.bit_generator.state == rng_before

@@ -1,1 +1,1 @@
-"""Floor 4: data sets. The digits are embedded; MNIST and Fashion-MNIST are read from a folder, or downloaded."""
+"""Floor 4: data sets. The digits are embedded; the others are read from a folder, or downloaded."""

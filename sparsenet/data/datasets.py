@@ -1,4 +1,4 @@
-"""`load_dataset`: digits, mnist, fashion_mnist, each split into train, validation and test once and for all."""
+"""`load_dataset`: each data set by its name, split into train, validation and test once and for all."""
 
 import gzip
 from dataclasses import dataclass
@@ -9,14 +9,15 @@ from typing import NamedTuple
 import numpy as np
 
 from ..checks import check_count, check_data, check_float_array
-from . import mnist
+from . import cifar10, mnist
 
-DATASETS = ("digits", *mnist.SOURCES)
+DATASETS = ("digits", *mnist.SOURCES, cifar10.NAME)
+EVERY = {**dict.fromkeys(mnist.SOURCES, 12), cifar10.NAME: 10}  # of each class, every such image goes to validation
 PARTS = ("train", "validation", "test")
 
 
 class Split(NamedTuple):
-    """Samples x (N, C, H, W) or (N, features), here float32 in [0, 1], and their labels y (N,), integers."""
+    """Samples x (N, C, H, W) or (N, features), here float32, and their labels y (N,), integers."""
 
     x: np.ndarray
     y: np.ndarray
@@ -26,7 +27,8 @@ class Split(NamedTuple):
 class Dataset:
     """A named data set in three parts: train on the first, choose on the second, report the third.
 
-    Each part is a `Split`, or a pair (x, y) that becomes one. The arrays are kept, not copied.
+    Each part is a `Split`, or a pair (x, y) that becomes one. The arrays are kept, not copied. `check` says how the
+    files were checked: "checksum" (the published ones), "structure" (what such files must be), or "" (no files).
     """
 
     name: str
@@ -34,6 +36,7 @@ class Dataset:
     validation: Split
     test: Split
     classes: int
+    check: str = ""
 
     def __post_init__(self):
         check_count("classes", self.classes)
@@ -62,10 +65,11 @@ def load_dataset(name: str = "digits", *, folder: str | Path | None = None, down
 
     Parameters
     ----------
-    name : "digits", "mnist" or "fashion_mnist"
+    name : "digits", "mnist", "fashion_mnist" or "cifar10"
     folder : path, optional
-        Data folder with a sub-folder per data set (`mnist/train-images-idx3-ubyte.gz` ...); the environment variable
-        SPARSENET_DATA unless given. Digits need none.
+        Data folder with a sub-folder per data set (`mnist/train-images-idx3-ubyte.gz` ..., `cifar10/data_batch_1.bin`
+        ... or `cifar10/cifar-10-binary.tar.gz`); the environment variable SPARSENET_DATA unless given. The digits need
+        none.
     download : bool
         Whether missing files may be downloaded (needs the `app` extra) into the user's cache folder.
 
@@ -75,16 +79,25 @@ def load_dataset(name: str = "digits", *, folder: str | Path | None = None, down
         For an unknown name, and for a file that is truncated, corrupt or not what it should be.
     FileNotFoundError
         Where there is neither file nor network; the message says what to do.
+
+    Notes
+    -----
+    Grey images are in [0, 1]. CIFAR-10's have mean 0 and variance 1 over the training part, channel by channel. Of each
+    class the last of every 12 images (CIFAR-10: 10, which leaves 45,000 and 5,000) is for validation.
     """
     if name == "digits":
         return _digits()
-    if name not in mnist.SOURCES:
+    if name not in EVERY:
         raise ValueError(f"dataset must be one of {', '.join(DATASETS)}, not {name!r}")
-    (train_x, train_y), (test_x, test_y) = mnist.load(name, folder=folder, download=download)
-    position = positions_in_class(train_y)
-    held_out = position % 12 == 11
-    train, validation = (Split(train_x[part], train_y[part]) for part in (~held_out, held_out))
-    return Dataset(name, train, validation, Split(test_x, test_y), classes=10)
+    if name == cifar10.NAME:
+        (train_x, train_y), test, check = cifar10.load(folder=folder, download=download)
+    else:
+        (train_x, train_y), test, check = mnist.load(name, folder=folder, download=download)
+    held_out = positions_in_class(train_y) % EVERY[name] == EVERY[name] - 1
+    train, validation = ((train_x[part], train_y[part]) for part in (~held_out, held_out))
+    scale = cifar10.standardizer(train[0]) if name == cifar10.NAME else mnist.scale
+    parts = (Split(scale(x), y) for x, y in (train, validation, test))
+    return Dataset(name, *parts, classes=10, check=check)
 
 
 def positions_in_class(labels: np.ndarray) -> np.ndarray:

@@ -2,13 +2,12 @@
 
 import gzip
 import hashlib
-import os
 import zlib
 from pathlib import Path
 
 import numpy as np
 
-from . import idx
+from . import idx, sources
 
 FILES = (
     "train-images-idx3-ubyte",
@@ -57,27 +56,34 @@ SOURCES = {
 Arrays = tuple[np.ndarray, np.ndarray]
 
 
-def load(name: str, *, folder: str | Path | None = None, download: bool = True) -> tuple[Arrays, Arrays]:
-    """((train images, labels), (test images, labels)): images (N, 1, 28, 28) float32 in [0, 1], labels int64."""
-    folder = folder or os.environ.get("SPARSENET_DATA") or None
-    if folder is not None and not Path(folder).is_dir():
-        raise FileNotFoundError(f"data folder {str(folder)!r} does not exist (option --data or SPARSENET_DATA)")
+def load(name: str, *, folder: str | Path | None = None, download: bool = True) -> tuple[Arrays, Arrays, str]:
+    """((train images, labels), (test images, labels), check): images (N, 1, 28, 28) uint8, labels int64.
+
+    The check is "checksum", or "structure" (counts, shapes and labels) where the folder's files have no known checksum.
+    """
+    folder = sources.data_folder(folder)
     _, _, sums = SOURCES[name]
-    arrays = []
+    arrays, check = [], "checksum"
     for file, md5 in zip(FILES, sums, strict=True):
-        path = _find(name, file, folder) or _download(name, file, folder, download)
-        arrays.append(_read(path, file, md5))
-    images = [array[:, None].astype(np.float32) / np.float32(255) for array in arrays[::2]]
+        path = sources.find_file(folder, [f"{name}/{file}", f"{name}/{file}.gz"])
+        if path is not None and md5 is None:
+            check = "structure"
+        arrays.append(_read(path or _download(name, file, folder, download), file, md5))
+    images = [array[:, None] for array in arrays[::2]]
     labels = [array.astype(np.int64) for array in arrays[1::2]]
-    return (images[0], labels[0]), (images[1], labels[1])
+    return (images[0], labels[0]), (images[1], labels[1]), check
 
 
-def _find(name: str, file: str, folder: str | Path | None) -> Path | None:
-    """The file in the data folder, raw or gzip-compressed."""
-    if folder is None:
-        return None
-    candidates = [Path(folder) / name / f"{file}{ending}" for ending in ("", ".gz")]
-    return next((path for path in candidates if path.is_file()), None)
+def scale(images: np.ndarray) -> np.ndarray:
+    """Images of uint8 as float32 in [0, 1]: x / 255."""
+    return images.astype(np.float32) / np.float32(255)
+
+
+def _download(name: str, file: str, folder: Path | None, allowed: bool) -> Path:
+    """Fetch the published .gz."""
+    mirrors, sums, _ = SOURCES[name]
+    advice = sources.advise(name, f"the four IDX files of {name!r}", folder, f"{file}[.gz]")
+    return sources.download(name, f"{file}.gz", mirrors, sums[FILES.index(file)], advice, allowed=allowed)
 
 
 def _read(path: Path, file: str, md5: str | None) -> np.ndarray:
@@ -98,35 +104,3 @@ def _read(path: Path, file: str, md5: str | None) -> np.ndarray:
     if md5 is not None and found != md5:
         raise ValueError(f"{path} is the wrong file or was altered: MD5 of its content {found}, expected {md5}")
     return array
-
-
-def _download(name: str, file: str, folder: str | Path | None, allowed: bool) -> Path:
-    """Fetch the published .gz into the user's cache folder, from the first mirror that gives the right bytes."""
-    mirrors, sums, _ = SOURCES[name]
-    where = f"{folder}/{name}/{file}[.gz] not found. " if folder else ""
-    advice = (
-        f"{where}Put the four IDX files of {name!r} into a folder FOLDER/{name}/ and set SPARSENET_DATA=FOLDER "
-        f"(or --data FOLDER)"
-    )
-    if not allowed:
-        raise FileNotFoundError(advice)
-    try:
-        import pooch
-    except ImportError:
-        raise FileNotFoundError(f"{advice}; or, to download them, pip install 'sparsenet[app]'") from None
-    known = f"md5:{sums[FILES.index(file)]}"
-    failures = []
-    for mirror in mirrors:
-        try:
-            return Path(
-                pooch.retrieve(
-                    f"{mirror}{file}.gz",
-                    known_hash=known,
-                    fname=f"{file}.gz",
-                    path=pooch.os_cache("sparsenet") / name,
-                    downloader=pooch.HTTPDownloader(progressbar=True, timeout=30),
-                )
-            )
-        except (OSError, ValueError) as error:  # no network, no such file; a wrong checksum
-            failures.append(f"{mirror}: {type(error).__name__}")
-    raise FileNotFoundError(f"{advice}. Downloading {file}.gz failed: {'; '.join(failures)}")

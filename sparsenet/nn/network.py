@@ -1,6 +1,7 @@
 """The container: named layers in a row, each reading the outputs of earlier ones."""
 
 import copy
+import inspect
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -93,6 +94,7 @@ class Network:
             if not node.inputs:
                 raise ValueError(f"layer {node.name!r} must read something: the input or a layer before it")
             check_known(f"inputs of {node.name!r}", node.inputs, known)
+            _check_arity(node)
             known.add(node.name)
             unread = unread - set(node.inputs) | {node.name}
         if len(unread) > 1:
@@ -292,6 +294,17 @@ class Network:
         return Network(
             [Node(node.name, convert_layer(node.layer, np.dtype(dtype)), node.inputs) for node in self.nodes]
         )
+
+
+def _check_arity(node: Node) -> None:
+    """Refuse a node that reads more, or fewer, outputs than its layer takes."""
+    try:
+        inspect.signature(node.layer.output_shape).bind(*node.inputs)
+    except TypeError:
+        kind, count = type(node.layer).__name__, len(node.inputs)
+        raise ValueError(
+            f"layer {node.name!r}: {kind} does not take {count} inputs ({', '.join(node.inputs)})"
+        ) from None
 
 
 def _reading(node: Node, last: str) -> str:

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..checks import check_count, check_data, check_output_gradient, check_positive
+from ..checks import check_count, check_data, check_output_gradient, check_plain, check_positive
 from ..machine.threads import threads as use_threads
+from .augment import Augmentation
 from .layers import Dropout
 from .losses import accuracy, softmax_cross_entropy
 from .network import Network
@@ -97,6 +98,23 @@ def _check_samples(name: str, data: Data, network: Network, loss: Loss, metric: 
     return x, y
 
 
+def _check_augmentation(augment: Augmentation, x: np.ndarray) -> None:
+    """Refuse a function that gives back other than a finite batch of the same shape and type, tried on a few samples.
+
+    They are copies, and the generator is one of its own: the trial leaves no trace in the training.
+    """
+    if not callable(augment):
+        raise TypeError(f"augment must be a function (x, rng) -> x, as those of sn.augment, not {augment!r}")
+    given = x[:PROBED].copy()
+    shape, dtype = given.shape, given.dtype
+    made = check_plain("augment(x, rng)", augment(given, np.random.default_rng(0)))
+    if not isinstance(made, np.ndarray) or made.shape != shape or made.dtype != dtype:
+        what = f"{made.dtype} of shape {made.shape}" if isinstance(made, np.ndarray) else repr(made)
+        raise ValueError(f"augment(x, rng) must return a batch like x, {dtype} of shape {shape}, not {what}")
+    if not np.isfinite(made).all():
+        raise ValueError("augment(x, rng) must return finite numbers, and gave NaN or infinity")
+
+
 def _check_last_batch(network: Network, shape: tuple[int, ...], batch_size: int) -> None:
     """Refuse a last batch, the smallest one, that a layer cannot be trained on."""
     samples = (shape[0] - 1) % batch_size + 1
@@ -111,6 +129,11 @@ def _check_last_batch(network: Network, shape: tuple[int, ...], batch_size: int)
             ) from None
 
 
+def _offspring(rng: np.random.Generator) -> np.random.Generator:
+    """A generator whose numbers are settled by those of `rng`, and which then goes its own way."""
+    return np.random.default_rng(rng.integers(2**63))
+
+
 def fit(
     network: Network,
     data: Data,
@@ -122,6 +145,7 @@ def fit(
     loss: Loss = softmax_cross_entropy,
     metric: Metric = accuracy,
     validation: Data | None = None,
+    augment: Augmentation | None = None,
     seed: int | np.random.Generator = 0,
     on_epoch: Callable[[Epoch], None] | None = None,
     threads: int | None = None,
@@ -137,8 +161,11 @@ def fit(
     optimizer : SGD, Adam or alike
         SGD(0.05, momentum=0.9) unless given. Its state lives in the network: a further `fit` goes on with it.
     lr_schedule : function progress in [0, 1] -> factor on the learning rate
+    augment : function (x, rng) -> x, optional
+        Makes of each training batch the one that is trained on, of the same shape and type: those of `sn.augment`, or
+        one of your own. Its generator is made from the seed. What is evaluated stays as it is.
     seed : int or Generator
-        Settles the order of the samples and every dropout mask.
+        Settles the order of the samples, every dropout mask and the augmentation.
     on_epoch : function
         Called with each `Epoch` as it ends.
     threads : int, optional
@@ -151,8 +178,9 @@ def fit(
     Notes
     -----
     What can be known before the first step is checked before it, and the network is untouched when a check fails: the
-    network's and the samples' numbers, and whether loss and metric take what the network makes of the first samples
-    together with every y. Loss and metric are called for that.
+    network's and the samples' numbers, whether loss and metric take what the network makes of the first samples
+    together with every y, and what augmentation makes of these samples. Loss, metric and augmentation are called for
+    that.
     """
     check_count("epochs", epochs, at_least=0)
     check_count("batch_size", batch_size)
@@ -162,11 +190,14 @@ def fit(
         x, y = _check_samples("data", data, network, loss, metric)
         if validation is not None:
             _check_samples("validation", validation, network, loss, metric)
+        if augment is not None:
+            _check_augmentation(augment, x)
         _check_last_batch(network, x.shape, batch_size)
     rng = np.random.default_rng(seed)
     for layer in network.layers().values():
         if isinstance(layer, Dropout):
-            layer.rng = np.random.default_rng(rng.integers(2**63))
+            layer.rng = _offspring(rng)
+    augment_rng = _offspring(rng) if augment is not None else None
     steps, step, history = epochs * -(-len(x) // batch_size), 0, []
     with use_threads(threads):
         for epoch in range(1, epochs + 1):
@@ -174,7 +205,8 @@ def fit(
             order = rng.permutation(len(x))
             for batch in batches(order, batch_size):
                 lr = optimizer.lr * lr_schedule(step / steps)
-                value, output = train_step(network, x[batch], y[batch], optimizer, lr, loss)
+                samples = x[batch] if augment is None else augment(x[batch], augment_rng)
+                value, output = train_step(network, samples, y[batch], optimizer, lr, loss)
                 total += value * len(batch) / len(x)
                 outputs.append(output)
                 step += 1
