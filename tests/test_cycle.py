@@ -211,7 +211,7 @@ def test_the_cycle_tells_of_scores_that_rank_nothing_only_where_they_are_used(fe
     network = sn.chain({"a": sn.Linear(64, 4, seed=1), "relu": sn.ReLU(), "b": sn.Linear(4, 2, seed=2)})
     data = few.x[:, :, :8, :8].reshape(200, 64), few.y % 2
     options = {"schedule": [0.5], "criterion": flat, "strategy": sn.strategies.layerwise, "retrain": lambda net: None}
-    with pytest.warns(UserWarning, match="criterion 'flat' gives all weights of 'b' the same score") as caught:
+    with pytest.warns(UserWarning, match="criterion 'flat' gives units of 'b' that went and units") as caught:
         sn.iterative_prune(network.copy(), data, **options)
     assert caught[0].filename == __file__
     sn.iterative_prune(network.copy(), data, exclude=["b"], **options)
