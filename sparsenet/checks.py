@@ -1,12 +1,16 @@
 """Checks of arguments at the public boundary: each raises an error that names the argument, its value and the rule."""
 
 import operator
+import sys
+import warnings
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 FLOATS = (np.float32, np.float64)
+PACKAGE = str(Path(__file__).parent)
 
 
 def _number(name: str, value: float) -> float:
@@ -64,6 +68,19 @@ def check_pair(name: str, value: int | tuple[int, int], *, at_least: int) -> tup
     return check_count(name, pair[0], at_least=at_least), check_count(name, pair[1], at_least=at_least)
 
 
+def check_shape(name: str, shape: Any) -> tuple[int, ...]:
+    """Return the shape of one sample as a tuple of positive ints."""
+    try:
+        sizes = None if isinstance(shape, str | bytes) else tuple(shape)
+    except TypeError:
+        sizes = None
+    if sizes is None:
+        raise TypeError(f"{name} must be a tuple such as (1, 28, 28) or (784,), not {shape!r}")
+    if not sizes:
+        raise ValueError(f"{name} must name at least one dimension")
+    return tuple(check_count(name, size) for size in sizes)
+
+
 def check_plain(name: str, value: Any) -> Any:
     """Return `value` unless it is a masked array of NumPy: its mask would be ignored, and what it hides be used."""
     if isinstance(value, np.ma.MaskedArray):
@@ -115,8 +132,20 @@ def check_known(name: str, values: Collection[str], known: Collection[str]) -> N
 
 def check_output_gradient(dy: np.ndarray, shape: tuple, dtype: np.dtype) -> np.ndarray:
     """Return dy, contiguous, when it has the output's shape and type; else raise before a kernel indexes it."""
+    if not isinstance(check_plain("dy", dy), np.ndarray):
+        raise TypeError(f"dy must be a NumPy array, not {type(dy).__name__}")
     if dy.shape != tuple(shape):
         raise ValueError(f"dy must have the output's shape {tuple(shape)}, not {dy.shape}")
     if dy.dtype != dtype:
         raise TypeError(f"dy must be {dtype}, like the forward pass, not {dy.dtype}")
     return np.ascontiguousarray(dy)
+
+
+def warn_caller(message: str, category: type[Warning] = UserWarning, *, inside: tuple[str, ...] = ()) -> None:
+    """Warn at the innermost line that is not this package's, nor in a file whose path starts with one of `inside`."""
+    inside = (PACKAGE, "<frozen importlib", *inside)
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_code.co_filename.startswith(inside):
+        frame = frame.f_back
+    told = frame.f_globals.setdefault("__warningregistry__", {})  # the filter "once for each place" needs it
+    warnings.warn_explicit(message, category, frame.f_code.co_filename, frame.f_lineno, registry=told)

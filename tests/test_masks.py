@@ -1,21 +1,17 @@
 """Masks and strategies: exact counts, the tie rule, floors, overrides, monotony, the article's rules and example."""
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import sparsenet as sn
-from sparsenet.pruning.masks import (
-    Block,
-    Channel,
-    Filter,
-    Weight,
-    mask_below_maximum,
-    spread_over_weights,
-    sum_over_structures,
-)
+from sparsenet.pruning.granularity import Block, Channel, Filter, Weight, spread_over_weights, sum_over_structures
+from sparsenet.pruning.masks import mask_below_maximum
 
+TIES = pytest.mark.filterwarnings("ignore:.*was settled by their index")
 GRANULARITIES = (Weight(), Filter(), Channel(), Block(2, 1), Block(4, 1), Block(3, 5))
 
 
@@ -35,6 +31,7 @@ def pruned_units(mask, granularity):
     ties=st.booleans(),
     seed=st.integers(0, 99),
 )
+@TIES
 def test_counts_are_exact_and_only_the_lowest_go(sparsity, granularity, scope, ties, seed):
     scores = some_scores(np.random.default_rng(seed), ties)
     masks = sn.make_masks(scores, sparsity, granularity=granularity, scope=scope, keep_at_least=0)
@@ -82,6 +79,7 @@ def test_pruned_weights_have_no_part_in_their_structures_importance():
     assert masks["a"].tolist() == [[False] * 3, [True] * 3]
 
 
+@TIES
 def test_half_even_rounding_and_ties_by_hand():
     scores = {"a": np.array([[1.0, 1.0, 1.0, 1.0, 1.0]])}
     assert sn.make_masks(scores, 0.5)["a"].tolist() == [[False, False, True, True, True]]  # round(2.5) = 2
@@ -229,6 +227,7 @@ def test_a_mask_is_the_same_all_over_a_block(shape, rows, columns, sparsity, see
 
 
 @given(sparsity=st.floats(0, 0.99), scope=st.sampled_from(["layer", "global"]), seed=st.integers(0, 99))
+@TIES
 def test_blocks_of_one_weight_are_weights(sparsity, scope, seed):
     scores = some_scores(np.random.default_rng(seed), ties=True)
     one, weight = (sn.make_masks(scores, sparsity, scope=scope, granularity=g) for g in (Block(1, 1), Weight()))
@@ -330,3 +329,60 @@ def test_masked_arrays_and_other_things_are_no_scores_or_masks(rng, strategy):
 def test_a_strategy_takes_the_arguments_that_it_names(rng):
     with pytest.raises(TypeError, match="unexpected keyword argument 'excluded'"):
         sn.strategies.layerwise(some_scores(rng), 0.5, excluded=["a"])
+
+
+def warned_of(scores, sparsity, **options):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        masks = sn.make_masks(scores, sparsity, **options)
+    return masks, [str(told.message) for told in caught]
+
+
+def test_seven_dead_neurons_of_eight_are_told():
+    scores = {"dead": np.zeros((8, 4)), "alive": np.arange(1.0, 33).reshape(8, 4)}
+    scores["dead"][3] = [1, 2, 3, 4]
+    for granularity in (Weight(), Filter(), Block(2, 1)):
+        masks, told = warned_of(scores, 0.5, granularity=granularity, scope="layer")
+        assert len(told) == 1
+        assert told[0].startswith("the criterion gives units of 'dead' that went and units that stay one and the same")
+        assert masks["dead"][3].all()
+    _, told = warned_of(scores, 0.5, granularity=Channel(), scope="layer")
+    assert not told  # the channels sum to 1, 2, 3, 4
+    _, told = warned_of(scores, 0.5, scope="layer", exclude=["dead"])
+    assert not told
+    _, told = warned_of(scores, 28 / 32, scope="layer")  # the cut falls between 0 and 1
+    assert not told
+    current = {"dead": np.zeros((8, 4), bool)}
+    current["dead"][3] = True
+    _, told = warned_of(scores, 30 / 32, scope="layer", current=current)  # zeros that went before
+    assert not told
+
+
+def test_the_rule_of_ties_by_hand():
+    tie = np.arange(1.0, 41)
+    for count, size, expected in ((2, 20, 0), (3, 20, 1), (2, 19, 1), (4, 40, 0), (5, 40, 1), (2, 2, 1)):
+        scores = tie[:size].copy()
+        scores[:count] = 1
+        _, told = warned_of({"a": scores[None]}, 1 / size)
+        assert len(told) == expected, (count, size)
+    scores = tie.copy()
+    scores[:2] = 0  # of zeros two are enough
+    assert len(warned_of({"a": scores[None]}, 1 / 40)[1]) == 1
+
+
+def test_random_weights_are_never_told_and_thresholds_rank_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for seed in range(5):
+            scores = sn.score(sn.models.lenet_300_100(seed=seed), sn.scores.l1)
+            for granularity in GRANULARITIES:
+                for scope in ("layer", "global"):
+                    sn.make_masks(scores, 0.5, granularity=granularity, scope=scope)
+        sn.strategies.max_threshold({"a": np.array([[0.0, 0.0, 1.0, 1.0]])}, 0.5)
+
+
+@pytest.mark.parametrize("call", [sn.strategies.layerwise, lambda s, p: sn.make_masks(s, p, scope="layer")])
+def test_ties_are_told_once_at_the_callers_line(call):
+    with pytest.warns(UserWarning, match="'a' that went") as caught:
+        call({"a": np.zeros((2, 2))}, 0.5)
+    assert [told.filename for told in caught] == [__file__]

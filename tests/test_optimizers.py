@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import sparsenet as sn
-from sparsenet.nn.layer import Parameter
 from sparsenet.nn.optimizers import constant, cosine, linear_decay, step_decay, warmup
+from sparsenet.nn.parameter import Parameter
 
 OPTIMIZERS = {
     "sgd": sn.SGD(lr=0.1),

@@ -5,7 +5,7 @@ import pytest
 from helpers import IMAGE, random_cnn
 
 import sparsenet as sn
-from sparsenet.pruning.masks import Channel, Filter, Weight, sum_over_structures
+from sparsenet.pruning.granularity import Channel, Filter, Weight, sum_over_structures
 
 WEIGHT = np.array([[1.0, -2.0, 0.0], [0.5, 0.0, -3.0]])
 GRADIENT = np.array([[0.1, -0.2, 5.0], [-4.0, 0.3, 1.0]])
@@ -155,19 +155,22 @@ def test_a_wrong_criterion_is_named(wrong, message):
         sn.score(network, own)
 
 
-def test_scores_that_rank_nothing_are_told():
+def test_scores_that_rank_nothing_are_told_where_they_are_used():
     """A dead unit before it gives a layer no gradient: taylor scores all its weights 0."""
     network = sn.chain({"a": sn.Linear(3, 2, seed=1), "relu": sn.ReLU(), "b": sn.Linear(2, 2, seed=2)})
     network["a"].bias.value[:] = -99
     data = np.ones((4, 3), np.float32), np.zeros(4, int)
-    with pytest.warns(UserWarning, match="criterion 'taylor' gives all weights of 'a', 'b' the same score") as caught:
-        scores = sn.score(network, sn.scores.taylor, data)
-    assert caught[0].filename == __file__
+    scores = sn.score(network, sn.scores.taylor, data)  # nothing goes yet
     assert not scores["a"].any()
-    sn.score(network, sn.scores.l1)  # ranks them
+    with pytest.warns(UserWarning, match="gives units of 'a', 'b' that went and units that stay one and") as caught:
+        sn.make_masks(scores, 0.5, scope="layer", current=network.masks())
+    assert [told.filename for told in caught] == [__file__]
+    scores = sn.score(network, sn.scores.l1)
+    sn.make_masks(scores, 0.5)  # ranks them
     network["b"].set_weight(np.array([[2.0, -2.0], [2.0, 1.0]]))
     network.apply_masks({"b": np.array([[True, True], [True, False]])})
-    with pytest.warns(UserWarning, match="criterion 'l1' gives all weights of 'b' the same"):  # those that are kept
-        sn.score(network, sn.scores.l1)
+    scores = sn.score(network, sn.scores.l1)
+    with pytest.warns(UserWarning, match="gives units of 'b' that went"):  # those that are kept
+        sn.make_masks(scores, 0.5, scope="layer", current=network.masks())
     network.apply_masks({"b": np.array([[True, False], [False, False]])})
-    sn.score(network, sn.scores.l1)  # a single one has nothing to be ranked against
+    sn.make_masks(sn.score(network, sn.scores.l1), 0.8, scope="layer", current=network.masks())  # a single one

@@ -10,7 +10,7 @@ import sparsenet as sn
 from sparsenet.nn.layer import Layer
 from sparsenet.nn.network import Network, Node
 from sparsenet.pruning.dependency import find_couplings, fixed_layers
-from sparsenet.pruning.masks import Channel, Filter
+from sparsenet.pruning.granularity import Channel, Filter
 
 
 @given(

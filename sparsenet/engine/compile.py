@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from ..checks import check_count, check_known, check_positive
+from ..checks import check_count, check_known, check_positive, check_shape
 from ..machine.threads import available_threads
 from ..machine.threads import threads as use_threads
 from ..nn.layer import Shape
@@ -70,7 +70,7 @@ def compile(
     """
     check_count("batch", batch)
     check_positive("seconds", seconds)
-    input_shape = _check_shape(input_shape)
+    input_shape = check_shape("input_shape", input_shape)
     threads = available_threads() if threads is None else check_count("threads", threads)
     network = network.astype(np.float32)
     forms = _check_forms(form, network)
@@ -95,15 +95,6 @@ def compile(
         plan = Plan(steps, input_shape, shapes[network.nodes[-1].name], batch, threads, again)
         plan.warm_up()
     return plan
-
-
-def _check_shape(input_shape: Shape) -> tuple[int, ...]:
-    """The shape of one sample as a tuple."""
-    try:
-        return tuple(input_shape)
-    except TypeError:
-        example = "such as (1, 28, 28) or (784,)"
-        raise TypeError(f"input_shape must be a tuple {example}, not {input_shape!r}") from None
 
 
 def _check_forms(form: str | Mapping[str, str], network: Network) -> dict[str, str]:

@@ -25,8 +25,9 @@ import numpy as np
 
 from ..checks import FLOATS, check_count
 from ..nn import layers, normalization, pooling
-from ..nn.layer import Layer, Parameter, Shape
+from ..nn.layer import Layer, Shape
 from ..nn.network import Network, Node
+from ..nn.parameter import Parameter
 from .atomic_write import check_path, write_atomically
 from .codecs import Section, decode_mask, encode_mask, join_values, longest_mask, pack, split_values, unpack
 

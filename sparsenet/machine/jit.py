@@ -14,17 +14,19 @@ import hashlib
 import os
 import pickle
 import uuid
-import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numba
 from numba import __version__, config, njit, types
 from numba.core import sigutils
 from numba.core.caching import CompileResultCacheImpl, NullCache
 from numba.core.ccallback import CFunc
 from numba.core.serialize import dumps
+
+from ..checks import warn_caller
 
 # All files with compiled code: a test finds those that are missing here.
 COMPILED = ("machine/*.py", "kernels/*.py", "engine/entry_points.py", "engine/peak.py")
@@ -47,11 +49,11 @@ def _warn_uncached(problem: str) -> None:
     global _warned
     if not _warned:
         _warned = True
-        warnings.warn(
+        warn_caller(
             f"compiled kernels cannot be cached, each process compiles them anew: {problem}. "
             f"NUMBA_CACHE_DIR can name another folder",
             RuntimeWarning,
-            stacklevel=2,
+            inside=(str(Path(numba.__file__).parent),),
         )
 
 

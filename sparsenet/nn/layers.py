@@ -8,7 +8,8 @@ import numpy as np
 from ..checks import check_count, check_float_array, check_fraction, check_pair
 from ..kernels import activation, im2col_conv, linear
 from ..kernels.channel_sums import channel_sums
-from .layer import Initializer, Layer, Parameter, Shape, he_normal
+from .layer import Initializer, Layer, Shape, he_normal
+from .parameter import Parameter
 
 
 class Weighted(Layer):
@@ -26,7 +27,11 @@ class Weighted(Layer):
         self.weight.scale(factors)
 
     def set_mask(self, mask: np.ndarray) -> None:
-        """Keep the weights where `mask` is True, delete the others."""
+        """Keep the weights where `mask` is True, delete the others.
+
+        A layer knows no network: where this leaves a unit without weights, its bias stays until `apply_masks({})` of
+        the network makes what belongs to the unit follow (see there).
+        """
         self.weight.set_mask(mask)
 
 
@@ -96,8 +101,8 @@ class Conv2d(Weighted):
         return im2col_conv.conv2d(x, self.weight.effective(), self.bias.value, *self.geometry)
 
     def set_gradients(self, dy):
-        self.weight.grad = im2col_conv.conv2d_weight_gradient(self.saved, dy, self.kernel_size, *self.geometry)
-        self.bias.grad = channel_sums(dy).astype(dy.dtype)
+        self.weight.set_grad(im2col_conv.conv2d_weight_gradient(self.saved, dy, self.kernel_size, *self.geometry))
+        self.bias.set_grad(channel_sums(dy).astype(dy.dtype))
 
     def input_gradient(self, dy):
         return im2col_conv.conv2d_input_gradient(dy, self.weight.effective(), self.saved.shape[2:], *self.geometry)
@@ -142,8 +147,8 @@ class Linear(Weighted):
         return linear.linear(x, self.weight.effective(), self.bias.value)
 
     def set_gradients(self, dy):
-        self.weight.grad = linear.linear_weight_gradient(self.saved, dy)
-        self.bias.grad = channel_sums(dy).astype(dy.dtype)
+        self.weight.set_grad(linear.linear_weight_gradient(self.saved, dy))
+        self.bias.set_grad(channel_sums(dy).astype(dy.dtype))
 
     def input_gradient(self, dy):
         return linear.linear_input_gradient(dy, self.weight.effective())

@@ -70,7 +70,8 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
 def r_squared(output: np.ndarray, target: np.ndarray) -> float:
     """Coefficient of determination, the accuracy of a regression: at best 1; 0 for a constant target that is missed.
 
-    In float64. Infinite outputs give -inf, NaN gives NaN; the target must be finite.
+    In float64. Infinite outputs give -inf, NaN gives NaN; the target must be finite. A column of the target whose
+    values differ by rounding only counts as constant: max |t - mean t| <= eps max |t|, eps that of the target's type.
 
     Notes
     -----
@@ -83,9 +84,11 @@ def r_squared(output: np.ndarray, target: np.ndarray) -> float:
         raise ValueError(f"target must hold finite numbers, not {target.dtype} with NaN or infinity")
     if not np.isfinite(output).all():
         return float("nan" if np.isnan(output).any() else "-inf")
+    eps = np.finfo(target.dtype if target.dtype.kind == "f" else np.float64).eps
     output, target = output.astype(np.float64), target.astype(np.float64)
     with np.errstate(over="ignore"):
         centred = target - target[0]  # a constant column is exactly 0, which it is not after subtracting a rounded mean
         centred -= centred.mean(axis=0)
+        centred *= np.abs(centred).max(axis=0) > eps * np.abs(target).max(axis=0)
         missed, spread = norm((output - target).ravel()), norm(centred.ravel())  # BLAS: no overflow in the squares
         return float(1 - (missed / spread) ** 2) if spread else float(missed == 0)

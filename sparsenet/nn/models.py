@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..checks import check_count
+from ..checks import check_count, check_shape
 from .layer import Layer, Shape, glorot_uniform
 from .layers import Conv2d, Flatten, Linear, ReLU
 from .network import Network, chain
@@ -13,11 +13,10 @@ Seed = int | np.random.Generator
 
 
 def _image_shape(input_shape: Shape) -> tuple[int, int, int]:
-    shape = tuple(input_shape)
+    shape = check_shape("input_shape", input_shape)
     if len(shape) != 3:
         raise ValueError(f"input_shape must be (channels, height, width), not {input_shape}")
-    channels, height, width = (check_count("input_shape", size) for size in shape)
-    return channels, height, width
+    return shape
 
 
 def _features(layers: dict[str, Layer], input_shape: Shape) -> int:
@@ -65,9 +64,7 @@ def simple_cnn(
 def lenet_300_100(input_shape: Shape = (1, 28, 28), classes: int = 10, *, seed: Seed = 0) -> Network:
     """LeNet-300-100 (LeCun et al. 1998): two hidden layers; 266,610 parameters on 28x28."""
     rng = np.random.default_rng(seed)
-    if not input_shape:
-        raise ValueError("input_shape must name at least one dimension")
-    features = int(np.prod([check_count("input_shape", size) for size in input_shape]))
+    features = int(np.prod(check_shape("input_shape", input_shape)))
     return chain(
         {
             "flatten": Flatten(),

@@ -9,16 +9,18 @@ import numpy as np
 
 from ..checks import (
     FLOATS,
-    check_count,
     check_float_array,
     check_fraction,
     check_known,
     check_mask,
     check_output_gradient,
+    check_shape,
 )
 from ..machine.threads import threads as use_threads
-from .layer import Layer, Parameter, Shape
+from .layer import Layer, Shape
 from .layers import Weighted
+from .normalization import NormalizedWeight
+from .parameter import Parameter
 from .units import take_along
 
 INPUT = "input"
@@ -85,7 +87,7 @@ class Network:
 
     def shapes(self, input_shape: Shape) -> dict[str, Shape]:
         """Output shape of every layer, without the sample axis, for inputs of `input_shape`; an error where none is."""
-        shapes = {INPUT: tuple(check_count("input_shape", size) for size in input_shape)}
+        shapes = {INPUT: check_shape("input_shape", input_shape)}
         for node in self.nodes:
             try:
                 shapes[node.name] = node.layer.output_shape(*(shapes[source] for source in node.inputs))
@@ -152,12 +154,18 @@ class Network:
     def parameters(self) -> dict[str, Parameter]:
         """Every trained parameter as `layer.parameter`, live; an error where two places hold one and the same."""
         parameters = self._parameters()
-        shared = _shared(parameters)
+        shared = self._shared()
         if shared:
             raise ValueError(
                 f"{' and '.join(map(repr, shared))} share a Parameter: it may stand in one place only, "
                 "for each backward sets its gradient anew"
             )
+        for name, parameter in parameters.items():
+            if isinstance(parameter, NormalizedWeight):
+                raise ValueError(
+                    f"{name!r} is the product of a weight normalisation, which cannot be trained itself: "
+                    "its layer must stand inside a WeightNorm"
+                )
         return parameters
 
     def _parameters(self) -> dict[str, Parameter]:
@@ -166,6 +174,15 @@ class Network:
             for node in self.nodes
             for name, parameter in node.layer.parameters().items()
         }
+
+    def _shared(self) -> list[str]:
+        """The names under which a Parameter stands that stands under another one too: a trained one, or a weight."""
+        places = self._parameters()
+        for name, layer in self.weighted().items():
+            if layer.weight not in layer.parameters().values():  # weight normalisation trains (g, v) in its place
+                places[f"{name}.weight"] = layer.weight
+        counts = Counter(map(id, places.values()))
+        return [name for name, parameter in places.items() if counts[id(parameter)] > 1]
 
     def buffers(self) -> dict[str, np.ndarray]:
         """Every saved array that is not trained, as `layer.buffer`; live, like the parameters."""
@@ -206,6 +223,12 @@ class Network:
         - Where a call takes whole units and nothing else (outputs or inputs of a layer with all the weights they still
           had, as `Filter` and `Channel` do), the weights go that read units which emit 0, and all that units own which
           nothing reads. A call that takes single weights takes no others: the sparsity is exactly that of the masks.
+
+        A mask that was set at a layer (`layer.set_mask`, `layer.weight.mask = ...`) is as if it had always been there:
+        `apply_masks({})` then does what the first rule says of units that keep nothing, bias, scale and shift. The
+        weights that read such units stay, which changes no output, for it is not known whether whole units were taken;
+        `remove_pruned_structures` removes them with the units. A unit that was given a weight again at the layer keeps
+        its bias deleted.
         """
         check_fraction("factor", factor)
         layers = self.weighted()
@@ -238,7 +261,7 @@ class Network:
         a copy, and so do layers that have come to share a parameter.
         """
         copies, own = other.copy().nodes, self.layers()
-        for name in _shared(self._parameters()):
+        for name in self._shared():
             own.pop(name.split(".")[0], None)
         self.nodes = [
             replace(node, layer=restore_layer(own[node.name], node.layer))
@@ -256,12 +279,6 @@ class Network:
         return Network(
             [Node(node.name, convert_layer(node.layer, np.dtype(dtype)), node.inputs) for node in self.nodes]
         )
-
-
-def _shared(parameters: Mapping[str, Parameter]) -> list[str]:
-    """The names under which a Parameter stands that stands under another one too."""
-    counts = Counter(map(id, parameters.values()))
-    return [name for name, parameter in parameters.items() if counts[id(parameter)] > 1]
 
 
 def forget(layer: Layer) -> None:

@@ -6,8 +6,9 @@ import numpy as np
 
 from ..checks import check_count, check_float_array, check_fraction, check_mask, check_positive
 from ..kernels.channel_sums import channel_sums
-from .layer import Layer, Parameter, Shape
+from .layer import Layer, Shape
 from .layers import Conv2d, Linear, Weighted
+from .parameter import Parameter
 
 
 class BatchNorm(Layer):
@@ -87,8 +88,8 @@ class BatchNorm(Layer):
     def set_gradients(self, dy):
         normalized, _, _ = self.saved
         # dgamma = sum dy x^,   dbeta = sum dy
-        self.gamma.grad = channel_sums(dy * normalized).astype(dy.dtype)
-        self.beta.grad = channel_sums(dy).astype(dy.dtype)
+        self.gamma.set_grad(channel_sums(dy * normalized).astype(dy.dtype))
+        self.beta.set_grad(channel_sums(dy).astype(dy.dtype))
 
     def input_gradient(self, dy):
         normalized, inverse, count = self.saved
@@ -178,7 +179,7 @@ class NormalizedWeight(Parameter):
 
     def __init__(self, direction: Parameter, gain: Parameter, grad: np.ndarray | None = None):
         self.direction, self.gain, self.state = direction, gain, {}
-        self.grad = np.zeros(direction.shape, direction.dtype) if grad is None else grad
+        self.set_grad(np.zeros(direction.shape, direction.dtype) if grad is None else np.array(grad))
 
     @property
     def value(self) -> np.ndarray:
@@ -228,7 +229,7 @@ class NormalizedWeight(Parameter):
     def enforce_mask(self) -> None:
         self.direction.enforce_mask()
         if self.mask is not None:
-            self.grad = np.where(self.mask, self.grad, self.grad.dtype.type(0))
+            self.set_grad(np.where(self.mask, self.grad, self.grad.dtype.type(0)))
 
     def select(self, keep: np.ndarray, axis: int) -> "NormalizedWeight":
         new = self.astype(self.dtype)
@@ -244,7 +245,7 @@ class NormalizedWeight(Parameter):
     def restore(self, other: "NormalizedWeight") -> None:
         self.direction.restore(other.direction)
         self.gain.restore(other.gain)
-        self.grad = other.grad.copy()
+        self.grad = other.grad
 
 
 class WeightNorm(Weighted):
@@ -291,9 +292,9 @@ class WeightNorm(Weighted):
 
     def set_gradients(self, dy):
         self.layer.set_gradients(dy)
-        self.direction.grad, self.gain.grad = weight_norm_gradient(
-            self.weight.grad, self.direction.value, self.gain.value
-        )
+        dv, dg = weight_norm_gradient(self.weight.grad, self.direction.value, self.gain.value)
+        self.direction.set_grad(dv)
+        self.gain.set_grad(dg)
 
     def input_gradient(self, dy):
         return self.layer.input_gradient(dy)

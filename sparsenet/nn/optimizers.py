@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from ..checks import check_fraction, check_positive
-from .layer import Parameter
+from .parameter import Parameter
 
 Schedule = Callable[[float], float]
 

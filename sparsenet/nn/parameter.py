@@ -26,11 +26,11 @@ class Parameter:
         Live: writing into it changes the parameter. A place where the mask is False is zero whenever the value is read,
         whatever was written there. Assigning an array copies it.
     grad : array
-        The gradient of the loss; each backward sets it, none adds to it.
+        The gradient of the loss; each backward sets it, none adds to it. Live; assigning an array copies it.
     mask : bool array or None
         Not writable; assigning a mask copies it and zeroes what it prunes. None: nothing is pruned.
     state : dict of arrays
-        What the optimiser remembers (velocity, moments, steps).
+        What the optimiser remembers (velocity, moments, steps): arrays of the parameter's own, masked in place.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Parameter:
         state: Mapping[str, np.ndarray] | None = None,
     ):
         self._value = check_float_array("value", value).copy()
-        self.grad = np.zeros_like(self._value) if grad is None else np.array(grad)
+        self.set_grad(np.zeros_like(self._value) if grad is None else np.array(grad))
         self.state = {name: np.array(array) for name, array in (state or {}).items()}
         self._mask = self._kept_bits = None
         self.mask = mask
@@ -57,8 +57,25 @@ class Parameter:
             self._value = self._checked(value)
 
     @property
+    def grad(self) -> np.ndarray:
+        """The gradient of the loss as the last backward left it."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, grad: np.ndarray) -> None:
+        self._grad = np.array(check_plain("grad", grad))  # a mask zeroes it in place
+
+    def set_grad(self, grad: np.ndarray) -> None:
+        """Take `grad` over without a copy: for layers, which have just made it."""
+        self._grad = grad
+
+    @property
     def mask(self) -> np.ndarray | None:
-        """True = kept; None where no mask was set."""
+        """True = kept; None where no mask was set.
+
+        A parameter knows no network: where a mask assigned here leaves a unit without weights, `apply_masks({})` of the
+        network makes what belongs to the unit follow (see there).
+        """
         return self._mask
 
     @mask.setter

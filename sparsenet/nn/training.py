@@ -60,18 +60,38 @@ def train_step(
     return value, output
 
 
-def _check_training(network: Network, optimizer: Optimizer, lr_schedule: Schedule, on_epoch: Callable | None) -> None:
+def _check_training(network: Network, optimizer: Optimizer, on_epoch: Callable | None) -> None:
     """Refuse what could not make a step."""
     if isinstance(optimizer, type) or not callable(getattr(optimizer, "update", None)):
         raise TypeError(f"optimizer must be an SGD, an Adam or alike, with lr and update, not {optimizer!r}")
-    check_positive("optimizer.lr * lr_schedule(0)", optimizer.lr * lr_schedule(0.0), zero=True)
+    check_positive("optimizer.lr", optimizer.lr, zero=True)
     if on_epoch is not None and not callable(on_epoch):
         raise TypeError(f"on_epoch must be a function, not {on_epoch!r}")
     if not network.parameters():
         raise ValueError("the network has no parameters to train")
-    for name, parameter in network.parameters().items():
-        if not np.isfinite(parameter.value).all():
-            raise ValueError(f"the network's {name!r} holds NaN or infinity: it cannot be trained any more")
+    spoiled = _not_finite(network)
+    if spoiled:
+        raise ValueError(f"the network's {spoiled!r} holds NaN or infinity: it cannot be trained any more")
+
+
+def _not_finite(network: Network) -> str:
+    """The first parameter or buffer that holds NaN or infinity; empty where none does."""
+    arrays = {name: parameter.value for name, parameter in network.parameters().items()} | network.buffers()
+    return next((name for name, array in arrays.items() if not np.isfinite(array).all()), "")
+
+
+def _check_schedule(lr_schedule: Schedule, steps: int) -> None:
+    """Refuse a schedule that gives some step no factor, or a negative one."""
+    if not callable(lr_schedule):
+        raise TypeError(f"lr_schedule must be a function of the progress in [0, 1], not {lr_schedule!r}")
+    for step in range(steps):
+        named = f"lr_schedule({step / steps:g})"
+        try:
+            factor = lr_schedule(step / steps)
+        except (TypeError, ValueError) as error:
+            error.add_note(f"raised by {named}, before the first step of training")
+            raise
+        check_positive(named, factor, zero=True)
 
 
 def _check_samples(name: str, data: Data, network: Network, loss: Loss, metric: Metric) -> Data:
@@ -152,14 +172,16 @@ def fit(
     -----
     What can be known before the first step is checked before it, and the network is untouched when a check fails: the
     network's and the samples' numbers, and whether loss and metric take what the network makes of the first samples
-    together with every y. Loss and metric are called for that.
+    together with every y, and the learning rate of every step. Loss, metric and lr_schedule are called for that.
     """
     check_count("epochs", epochs, at_least=0)
     check_count("batch_size", batch_size)
     optimizer = optimizer or SGD(lr=0.05, momentum=0.9)
     with use_threads(threads):
-        _check_training(network, optimizer, lr_schedule, on_epoch)
+        _check_training(network, optimizer, on_epoch)
         x, y = _check_samples("data", data, network, loss, metric)
+        steps = epochs * -(-len(x) // batch_size)
+        _check_schedule(lr_schedule, steps)
         if validation is not None:
             _check_samples("validation", validation, network, loss, metric)
         _check_last_batch(network, x.shape, batch_size)
@@ -167,7 +189,7 @@ def fit(
     for layer in network.layers().values():
         if isinstance(layer, Dropout):
             layer.rng = np.random.default_rng(rng.integers(2**63))
-    steps, step, history = epochs * -(-len(x) // batch_size), 0, []
+    step, history = 0, []
     with use_threads(threads):
         for epoch in range(1, epochs + 1):
             start, total, outputs, lr = time.perf_counter(), 0.0, [], 0.0
@@ -178,7 +200,7 @@ def fit(
                 total += value * len(batch) / len(x)
                 outputs.append(output)
                 step += 1
-            if not np.isfinite(total) or not all(np.isfinite(p.value).all() for p in network.parameters().values()):
+            if not np.isfinite(total) or _not_finite(network):
                 raise FloatingPointError(f"training diverged in epoch {epoch} (loss {total}): lower the learning rate")
             score = metric(np.concatenate(outputs), y[order])
             seconds = time.perf_counter() - start

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .layer import Layer, Parameter
+from .layer import Layer
 from .layers import Conv2d, Dropout, Flatten, Linear, ReLU, Weighted
 from .normalization import BatchNorm, WeightNorm
+from .parameter import Parameter
 from .pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 
 # layers that treat each channel alone and turn a channel of zeros into zeros (batch normalisation: once it is masked)
@@ -40,7 +41,7 @@ def keeps_apart(layer: Layer, units: int) -> bool:
 def kept_weights(layer: Weighted) -> np.ndarray:
     """A copy of the mask of a layer's weight; all True where none was set."""
     mask = layer.weight.mask
-    return np.ones(layer.weight.value.shape, bool) if mask is None else mask.copy()
+    return np.ones(layer.weight.shape, bool) if mask is None else mask.copy()
 
 
 def parameters_per_unit(layer: Layer) -> list[Parameter]:

@@ -4,22 +4,23 @@ The one place where the pure half of pruning (scores, masks, schedules) meets th
 """
 
 import time
-import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..checks import check_fraction, check_known
+from ..checks import check_data, check_fraction, check_known, warn_caller
 from ..nn.counting import count_total
 from ..nn.losses import accuracy, softmax_cross_entropy
 from ..nn.network import Network
-from ..nn.training import Data, Evaluation, Loss, Metric, check_data, evaluate
+from ..nn.training import Data, Evaluation, Loss, Metric, evaluate
 from .dependency import fixed_layers, left_out
-from .masks import Arrays
+from .granularity import Arrays, sum_over_structures
+from .masks import mask_below_maximum
 from .scores import l1
-from .scoring import Criterion, equal_scores, importance, warn_of_equal_scores
+from .scoring import Criterion, criterion_name, score
 from .strategies import Strategy, proportional
+from .ties import settled_by_index, warn_of_ties
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,8 @@ def prune(
     UserWarning
         Where whole units were asked for, and layers other than the output layer (for `Channel` the first) have to keep
         them all; it says which and why. Naming them in `exclude` silences it.
+        Where not one more unit goes, though fewer are gone than were asked for (see `falls_short`).
+        Where the index settles which units of a layer go (see `settled_by_index`).
 
     Examples
     --------
@@ -127,10 +130,19 @@ def prune(
     [[0, 1]]
     """
     but = _layers_to_leave(network, scores, strategy, exclude, overrides)
-    return _prune(network, scores, strategy, sparsity, but, overrides, factor)
+    masks, idle = _prune(network, scores, strategy, sparsity, but, overrides, factor)
+    if idle:
+        warn_caller(idle)
+    return masks
 
 
-def _layers_to_leave(network, scores, strategy, exclude, overrides) -> set[str]:
+def _layers_to_leave(
+    network: Network,
+    scores: Collection[str],
+    strategy: Strategy,
+    exclude: Collection[str],
+    overrides: Mapping[str, float] | None,
+) -> set[str]:
     """The layers that are not to be pruned: those excluded, and those whose units have to stay."""
     names = network.weights()
     check_known("exclude", exclude, names)
@@ -147,15 +159,60 @@ def _layers_to_leave(network, scores, strategy, exclude, overrides) -> set[str]:
     unexpected = left_out(network, strategy.granularity) if structured else {}
     listed = "; ".join(f"{n!r}: {why}" for n, why in unexpected.items() if n in scores and n not in exclude)
     if listed:
-        warnings.warn(f"not pruned by {strategy.granularity}: {listed}", stacklevel=3)
+        warn_caller(f"not pruned by {strategy.granularity}: {listed}")
     return set(reasons) & set(scores)
 
 
-def _prune(network, scores, strategy, sparsity, but, overrides, factor) -> Arrays:
+def _prune(
+    network: Network,
+    scores: Mapping[str, np.ndarray],
+    strategy: Strategy,
+    sparsity: float,
+    but: Collection[str],
+    overrides: Mapping[str, float] | None,
+    factor: float,
+    by: str = "",
+) -> tuple[Arrays, str]:
+    """Apply the strategy's masks; (the masks, what `falls_short` says of them). `by` names what scored."""
     current = {name: mask for name, mask in network.masks().items() if name in scores}
-    masks = strategy(scores, sparsity, current=current, exclude=but, overrides=overrides)
+    masks = strategy.masks(scores, sparsity, current=current, exclude=but, overrides=overrides)
     network.apply_masks(masks, factor=factor)
-    return masks
+    warn_of_ties(settled_by_index(scores, masks, strategy.granularity, current), by)
+    asked = {name: (overrides or {}).get(name, sparsity) for name in scores if name not in but}
+    return masks, falls_short(strategy, asked, current, masks, alone=overrides or ())
+
+
+def falls_short(
+    strategy: Strategy, asked: Mapping[str, float], before: Arrays, after: Arrays, *, alone: Collection[str] = ()
+) -> str:
+    """What to tell where not one more unit went, though fewer are gone than `asked`, a sparsity by layer; else empty.
+
+    Asked for are round(sparsity n) of the n units, of each layer or of all together, whichever is less (those in
+    `alone` always by layer); at least one. A rate of `max_threshold` asks for one.
+
+    Examples
+    --------
+    >>> from sparsenet import strategies
+    >>> four = {"fc": np.ones((4, 2), bool)}
+    >>> falls_short(strategies.channelwise, {"fc": 0.1}, four, four)
+    'nothing was pruned by Filter() at 0.1: 0 of 4 units are gone (counts are rounded, and a layer keeps a unit)'
+    """
+    if not any(asked.values()) or any((before[name] & ~after[name]).any() for name in asked):
+        return ""
+    units = {name: sum_over_structures(after[name], strategy.granularity) > 0 for name in asked}
+    gone, total = sum(int((~kept).sum()) for kept in units.values()), sum(kept.size for kept in units.values())
+    wanted = 0
+    if strategy.rule is not mask_below_maximum:
+        exact = {name: sparsity * units[name].size for name, sparsity in asked.items()}
+        pool = [exact[name] for name in asked if name not in alone]
+        wanted = min(round(sum(pool)), sum(map(round, pool))) + sum(round(exact[n]) for n in asked if n in alone)
+    if gone >= max(1, wanted):
+        return ""
+    at = " or ".join(f"{sparsity:g}" for sparsity in sorted(set(asked.values())))
+    return (
+        f"nothing was pruned by {strategy.granularity} at {at}: {gone} of {total} units are gone "
+        "(counts are rounded, and a layer keeps a unit)"
+    )
 
 
 def _record(
@@ -188,6 +245,20 @@ def _reached(network: Network, target: float) -> bool:
     """Whether as many weights are gone as `make_masks` prunes for this sparsity."""
     masks = network.masks().values()
     return sum(int((~mask).sum()) for mask in masks) >= round(target * sum(mask.size for mask in masks))
+
+
+def _at_the_end(network: Network, target: float | None, idle: str) -> str:
+    """Why the cycle stopped where no round is left, with a warning where that is short of what was asked for."""
+    if target is not None and not _reached(network, target):
+        reached = (
+            f"the target, a sparsity of {target:g}, is not reached: the schedule ended at {network.sparsity():.4g}"
+        )
+        warn_caller(f"{reached}; {idle}" if idle else reached)
+        return "no more rounds: target not reached"
+    if idle:
+        warn_caller(idle)
+        return "no more rounds: the last one pruned nothing"
+    return "no more rounds"
 
 
 def iterative_prune(
@@ -242,8 +313,8 @@ def iterative_prune(
     Notes
     -----
     A round whose loss is not finite is refused too. When a round raises (a diverging `retrain`, Ctrl-C), the network is
-    first put back to the last good one. It warns and refuses like `score` and `prune`; of equal scores only where
-    something of the layer was pruned.
+    first put back to the last good one. It refuses and warns like `prune`; of falling short once, where the schedule
+    ends: its last round pruned nothing more, or the target is not reached. `stopped` says so too.
 
     Examples
     --------
@@ -263,14 +334,13 @@ def iterative_prune(
     validation = data if validation is None else validation
     judge = {"loss": loss, "metric": metric, "threads": threads}
     baseline = evaluate(network, validation, **judge)
-    rounds, stopped = [], "no more rounds"
+    rounds, stopped, idle = [], "", ""
     for number, requested in enumerate(schedule, 1):
         start, good = time.perf_counter(), network.copy()
         try:
-            scores = importance(network, criterion, data, loss=loss, seed=seed, threads=threads)
-            equal = equal_scores(network, scores)
-            masks = _prune(network, scores, strategy, requested, but, overrides, factor)
-            warn_of_equal_scores(criterion, [n for n in equal if (good.masks()[n] & ~masks[n]).any()])
+            scores = score(network, criterion, data, loss=loss, seed=seed, threads=threads)
+            by = criterion_name(criterion)
+            _, idle = _prune(network, scores, strategy, requested, but, overrides, factor, by)
             before = evaluate(network, validation, **judge)
             retrain(network)
             after = evaluate(network, validation, **judge)
@@ -291,4 +361,6 @@ def iterative_prune(
         if target is not None and _reached(network, target):
             stopped = "target reached"
             break
+    if not stopped:
+        stopped = _at_the_end(network, target, idle)
     return PruneHistory(baseline.accuracy, baseline.loss, tuple(rounds), stopped)

@@ -2,7 +2,7 @@
 
 A criterion is a function; the names of its arguments say what it needs: `weight`, `gradient` (dL/dtheta of one batch),
 `rng`. The importance of a structure (neuron, filter, channel) is the sum of its weights' scores: see
-`masks.sum_over_structures`.
+`granularity.sum_over_structures`.
 
 theta_ij is the weight from neuron i to neuron j; formulas as printed in the article "Optimising neural networks by
 sparsity-based pruning", section 4.1, each with the reading that is implemented.

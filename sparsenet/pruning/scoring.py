@@ -1,18 +1,18 @@
 """Scores of a network's weights: a criterion over its layers, and over batches of data where it asks for gradients."""
 
 import inspect
-import warnings
 from collections.abc import Callable, Collection
 
 import numpy as np
 
-from ..checks import check_count, check_known
+from ..checks import check_count, check_data, check_known
 from ..machine.threads import threads as use_threads
-from ..nn.layer import Parameter
 from ..nn.losses import softmax_cross_entropy
 from ..nn.network import Network
-from ..nn.training import Data, Loss, batches, check_data
-from .masks import Arrays, check_scores
+from ..nn.parameter import Parameter
+from ..nn.training import Data, Loss, batches
+from .granularity import Arrays
+from .masks import check_scores
 
 Criterion = Callable[..., np.ndarray]
 
@@ -40,12 +40,6 @@ def score(
     max_batches : int or None
         How many batches, drawn without replacement (None: all).
 
-    Warns
-    -----
-    UserWarning
-        Where all weights that a layer still has score the same, as in a dead layer, or when the loss is 0: they are
-        pruned in the order of their index.
-
     Examples
     --------
     >>> from sparsenet import Linear, chain, scores
@@ -53,31 +47,6 @@ def score(
     >>> network["fc"].set_weight(np.array([[1.0, -2.0], [0.5, 0.0]]))
     >>> score(network, scores.l1)["fc"].tolist()
     [[1.0, 2.0], [0.5, 0.0]]
-    """
-    options = {"loss": loss, "batch_size": batch_size, "max_batches": max_batches, "seed": seed, "threads": threads}
-    scores = importance(network, criterion, data, **options)
-    warn_of_equal_scores(criterion, equal_scores(network, scores))
-    return scores
-
-
-def importance(
-    network: Network,
-    criterion: Criterion,
-    data: Data | None = None,
-    *,
-    loss: Loss = softmax_cross_entropy,
-    batch_size: int = 256,
-    max_batches: int | None = 16,
-    seed: int | np.random.Generator = 0,
-    threads: int | None = None,
-) -> Arrays:
-    """What `score` returns, without its warning.
-
-    Examples
-    --------
-    >>> from sparsenet import Linear, chain, scores
-    >>> importance(chain({"fc": Linear(1, 2, init=lambda shape, rng: np.full(shape, 0.5))}), scores.l2)["fc"].tolist()
-    [[0.25], [0.25]]
     """
     needs = set(inspect.signature(criterion).parameters)
     check_known("arguments of the criterion", needs, ("weight", "gradient", "rng"))
@@ -105,10 +74,10 @@ def _score_layer(
     """Scores of one layer: checked, and an array of their own."""
     offered = {"weight": _to_read(weight.value), "gradient": _to_read(weight.grad), "rng": rng}
     scores = criterion(**{argument: value for argument, value in offered.items() if argument in needs})
-    called = f"the scores of {name!r} by criterion {_name(criterion)!r}"
+    called = f"the scores of {name!r} by {criterion_name(criterion)}"
     check_scores(called, scores)
-    if scores.shape != weight.value.shape:
-        raise ValueError(f"{called} must have the weight's shape {weight.value.shape}, not {scores.shape}")
+    if scores.shape != weight.shape:
+        raise ValueError(f"{called} must have the weight's shape {weight.shape}, not {scores.shape}")
     return np.array(scores)
 
 
@@ -118,39 +87,13 @@ def _to_read(array: np.ndarray) -> np.ndarray:
     return view
 
 
-def _name(criterion: Criterion) -> str:
-    return getattr(criterion, "__name__", repr(criterion))
-
-
-def equal_scores(network: Network, scores: Arrays) -> list[str]:
-    """The layers whose kept weights, two or more, all score the same.
-
-    Examples
-    --------
-    >>> from sparsenet import Linear, chain
-    >>> network = chain({"a": Linear(1, 2), "b": Linear(2, 1)})
-    >>> equal_scores(network, {"a": np.zeros((2, 1)), "b": np.array([[0.0, 1.0]])})
-    ['a']
-    """
-    kept = {name: scores[name][mask] for name, mask in network.masks().items()}
-    return [name for name, values in kept.items() if values.size > 1 and (values == values[0]).all()]
-
-
-def warn_of_equal_scores(criterion: Criterion, names: Collection[str]) -> None:
-    """Tell the caller's caller that the criterion cannot rank the weights of these layers.
+def criterion_name(criterion: Criterion) -> str:
+    """What messages call a criterion.
 
     Examples
     --------
     >>> from sparsenet import scores
-    >>> with warnings.catch_warnings(record=True) as told:
-    ...     warnings.simplefilter("always")
-    ...     warn_of_equal_scores(scores.taylor, ["fc1"])
-    >>> str(told[0].message)[:65]
-    "criterion 'taylor' gives all weights of 'fc1' the same score: whi"
+    >>> criterion_name(scores.taylor)
+    "criterion 'taylor'"
     """
-    if names:
-        warnings.warn(
-            f"criterion {_name(criterion)!r} gives all weights of {', '.join(map(repr, names))} the same score: which "
-            "of them are pruned is settled by their index (a dead layer, or a loss of 0?)",
-            stacklevel=3,
-        )
+    return f"criterion {getattr(criterion, '__name__', repr(criterion))!r}"

@@ -27,18 +27,20 @@ from functools import partial
 
 import numpy as np
 
-from .masks import Arrays, Filter, Granularity, Weight, make_masks, mask_below_maximum
+from .granularity import Arrays, Filter, Granularity, Weight
+from .masks import mask_below_maximum, prune_lowest_units
+from .ties import settled_by_index, warn_of_ties
 
-lowest_in_layer = partial(make_masks, scope="layer")
-lowest_of_all = partial(make_masks, scope="global")
+lowest_in_layer = partial(prune_lowest_units, scope="layer")
+lowest_of_all = partial(prune_lowest_units, scope="global")
 
 
 @dataclass(frozen=True)
 class Strategy:
     """What goes as one (`granularity`), and the rule that says how many of them and where.
 
-    The rules are `lowest_in_layer` and `lowest_of_all`, which are `make_masks` with its scope, `mask_below_maximum`, or
-    any function that takes the same arguments.
+    The rules are `lowest_in_layer` and `lowest_of_all`, which are `prune_lowest_units` with its scope,
+    `mask_below_maximum`, or any function that takes the same arguments.
 
     Examples
     --------
@@ -60,7 +62,21 @@ class Strategy:
         exclude: Collection[str] = (),
         overrides: Mapping[str, float] | None = None,
     ) -> Arrays:
-        """Masks for scores, at this sparsity (for `max_threshold`: its rate); arguments as for `make_masks`."""
+        """Masks for scores, at this sparsity (for `max_threshold`: its rate); arguments and warning of `make_masks`."""
+        masks = self.masks(scores, sparsity, current=current, exclude=exclude, overrides=overrides)
+        warn_of_ties(settled_by_index(scores, masks, self.granularity, current))
+        return masks
+
+    def masks(
+        self,
+        scores: Mapping[str, np.ndarray],
+        sparsity: float,
+        *,
+        current: Mapping[str, np.ndarray] | None = None,
+        exclude: Collection[str] = (),
+        overrides: Mapping[str, float] | None = None,
+    ) -> Arrays:
+        """The same without the warning."""
         return self.rule(
             scores, sparsity, granularity=self.granularity, current=current, exclude=exclude, overrides=overrides
         )
