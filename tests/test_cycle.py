@@ -256,3 +256,61 @@ def test_masks_and_scores_share_no_memory_with_the_network(trained):
         assert np.array_equal(scores[name], given[name])
         assert not np.shares_memory(mask, network[name].weight.mask)
         assert not np.shares_memory(mask, network.masks()[name])
+
+
+def thin(*sizes):
+    """Linear layers of these sizes; the last is the output."""
+    sizes = list(pairwise(sizes))
+    return sn.chain({f"fc{n}": sn.Linear(*size, seed=n) for n, size in enumerate(sizes, 1)})
+
+
+FILTERS = sn.strategies.channelwise
+FOUR = np.eye(4, dtype=np.float32), np.array([0, 1, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "sparsity", "message"),
+    [
+        ((4, 1, 2), 0.9, r"nothing was pruned by Filter\(\) at 0\.9: 0 of 1 units are gone"),
+        ((4, 4, 2), 0.1, r"nothing was pruned by Filter\(\) at 0\.1: 0 of 4 units are gone"),
+        ((4, 1, 1, 2), 0.5, r"0 of 2 units are gone"),
+    ],
+)
+def test_a_call_that_prunes_nothing_says_so(sizes, sparsity, message):
+    network = thin(*sizes)
+    with pytest.warns(UserWarning, match=message) as caught:
+        sn.prune(network, sn.score(network, sn.scores.l1), FILTERS, sparsity)
+    assert [told.filename for told in caught] == [__file__]
+    with pytest.warns(UserWarning, match=message) as caught:
+        history = sn.iterative_prune(network, FOUR, schedule=[sparsity] * 3, strategy=FILTERS, retrain=lambda net: None)
+    assert [told.filename for told in caught] == [__file__]
+    assert history.stopped == "no more rounds: the last one pruned nothing"
+
+
+def test_what_was_pruned_before_and_what_was_not_asked_for_is_no_news():
+    network = thin(4, 4, 2)
+    for sparsity in (0.0, 0.3, 0.3, 0.25, 0.5, 0.5, 0.6):  # round(1.2) = 1, round(2.4) = 2
+        sn.prune(network, sn.score(network, sn.scores.l1), FILTERS, sparsity)
+    for _ in range(2):
+        sn.prune(network, sn.score(network, sn.scores.l1), sn.strategies.max_threshold, 0.5)
+    sn.prune(network, sn.score(network, sn.scores.l1), FILTERS, 0.75)
+    with pytest.warns(UserWarning, match="3 of 4 units are gone"):  # the last one stays
+        sn.prune(network, sn.score(network, sn.scores.l1), FILTERS, 0.99)
+
+
+def test_a_round_that_prunes_nothing_and_is_made_up_for_is_no_news():
+    history = sn.iterative_prune(
+        thin(4, 4, 2), FOUR, schedule=[0.1, 0.5, 0.5], strategy=FILTERS, retrain=lambda net: None
+    )
+    assert [round_.layer_sparsity["fc1"] for round_ in history.rounds] == [0, 0.5, 0.5]
+    assert history.stopped == "no more rounds"
+
+
+@pytest.mark.parametrize("schedule", [[0.5], [0.3, 0.5], []])
+def test_a_target_that_is_not_reached_is_told_once(schedule):
+    with pytest.warns(
+        UserWarning, match=r"the target, a sparsity of 0\.9, is not reached: the schedule ended at"
+    ) as caught:
+        history = sn.iterative_prune(thin(4, 4, 2), FOUR, schedule=schedule, target=0.9, retrain=lambda net: None)
+    assert [told.filename for told in caught] == [__file__]
+    assert history.stopped == "no more rounds: target not reached"

@@ -1,5 +1,7 @@
 """Masks and strategies: exact counts, the tie rule, floors, overrides, monotony, the article's rules and example."""
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -327,3 +329,65 @@ def test_masked_arrays_and_other_things_are_no_scores_or_masks(rng, strategy):
 def test_a_strategy_takes_the_arguments_that_it_names(rng):
     with pytest.raises(TypeError, match="unexpected keyword argument 'excluded'"):
         sn.strategies.layerwise(some_scores(rng), 0.5, excluded=["a"])
+
+
+def warned_of(scores, sparsity, **options):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        masks = sn.make_masks(scores, sparsity, **options)
+    return masks, [str(told.message) for told in caught]
+
+
+def test_seven_dead_neurons_of_eight_are_told():
+    scores = {"dead": np.zeros((8, 4)), "alive": np.arange(1.0, 33).reshape(8, 4)}
+    scores["dead"][3] = [1, 2, 3, 4]
+    for granularity in (Weight(), Filter(), Block(2, 1)):
+        masks, told = warned_of(scores, 0.5, granularity=granularity, scope="layer")
+        assert len(told) == 1
+        assert told[0].startswith("the criterion gives units of 'dead' that went and units that stay one and the same")
+        assert masks["dead"][3].all()
+    _, told = warned_of(scores, 0.5, granularity=Channel(), scope="layer")
+    assert not told  # the channels sum to 1, 2, 3, 4
+    _, told = warned_of(scores, 0.5, scope="layer", exclude=["dead"])
+    assert not told
+    _, told = warned_of(scores, 28 / 32, scope="layer")  # the cut falls between 0 and 1
+    assert not told
+    current = {"dead": np.zeros((8, 4), bool)}
+    current["dead"][3] = True
+    _, told = warned_of(scores, 30 / 32, scope="layer", current=current)  # zeros that went before
+    assert not told
+
+
+def test_the_rule_of_ties_by_hand():
+    tie = np.arange(1.0, 41)
+    for count, size, expected in (
+        (14, 20, 0),
+        (15, 20, 1),
+        (14, 19, 0),
+        (15, 19, 1),
+        (29, 40, 0),
+        (30, 40, 1),
+        (2, 2, 1),
+    ):
+        scores = tie[:size].copy()
+        scores[:count] = 1
+        _, told = warned_of({"a": scores[None]}, 1 / size)
+        assert len(told) == expected, (count, size)
+
+
+def test_random_weights_are_never_told_and_thresholds_rank_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for seed in range(5):
+            scores = sn.score(sn.models.lenet_300_100(seed=seed), sn.scores.l1)
+            for granularity in GRANULARITIES:
+                for scope in ("layer", "global"):
+                    sn.make_masks(scores, 0.5, granularity=granularity, scope=scope)
+        sn.strategies.max_threshold({"a": np.array([[0.0, 0.0, 1.0, 1.0]])}, 0.5)
+
+
+@pytest.mark.parametrize("call", [sn.strategies.layerwise, lambda s, p: sn.make_masks(s, p, scope="layer")])
+def test_ties_are_told_once_at_the_callers_line(call):
+    with pytest.warns(UserWarning, match="'a' that went") as caught:
+        call({"a": np.zeros((2, 2))}, 0.5)
+    assert [told.filename for told in caught] == [__file__]

@@ -181,6 +181,10 @@ def test_backward_is_checked(rng):
         network.backward(np.ones((5, 3), np.float32))
     with pytest.raises(TypeError, match="dy must be float32"):
         network.backward(np.ones((4, 3)))
+    with pytest.raises(TypeError, match="dy must be a plain array, not a NumPy masked array"):
+        network.backward(np.ma.ones((4, 3), np.float32))
+    with pytest.raises(TypeError, match="dy must be a NumPy array, not list"):
+        network.backward([[1.0] * 3] * 4)
 
 
 def test_masks_are_applied_together_or_not_at_all():
@@ -219,3 +223,23 @@ def test_the_bits_do_not_depend_on_the_threads_of_blas(rng):
         with sn.threads(count):
             assert np.array_equal(network(x), expected)
     assert np.array_equal(sn.predict(network, x), expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "error", "message"),
+    [
+        (784, TypeError, r"input_shape must be a tuple such as \(1, 28, 28\) or \(784,\), not 784"),
+        (None, TypeError, "input_shape must be a tuple .* not None"),
+        ("784", TypeError, "input_shape must be a tuple .* not '784'"),
+        ((1, 28.0, 28), TypeError, r"input_shape must be an integer, not 28\.0"),
+        ((1, 0, 28), ValueError, "input_shape must be at least 1, not 0"),
+        ((), ValueError, "input_shape must name at least one dimension"),
+    ],
+)
+def test_a_shape_is_a_tuple_of_positive_integers(shape, error, message):
+    network = sn.models.lenet_300_100()
+    models = sn.models.MODELS.values()
+    for use in (network.shapes, lambda shape: sn.compile(network, shape), *models):
+        with pytest.raises(error, match=message):
+            use(shape)
+    assert network.shapes([1, np.int64(28), 28])["flatten"] == (784,)

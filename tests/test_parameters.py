@@ -235,6 +235,19 @@ def test_a_parameter_stands_in_one_place(rng):
     wrapped = sn.Linear(3, 3)
     with pytest.raises(ValueError, match=r"'a\.bias' and 'b\.bias'"):
         sn.chain({"a": wrapped, "b": sn.WeightNorm(wrapped)})
+    plain, inner = sn.Linear(3, 3), sn.Linear(3, 3)
+    normalised = sn.WeightNorm(inner)
+    plain.weight = inner.weight
+    with pytest.raises(ValueError, match=r"'b\.weight' and 'a\.weight' share a Parameter"):
+        sn.chain({"a": normalised, "b": plain})
+    with pytest.raises(ValueError, match=r"'b\.weight' is the product of a weight normalisation"):
+        sn.chain({"b": plain})
+    with pytest.raises(ValueError, match=r"'a\.weight' is the product of a weight normalisation"):
+        sn.chain({"a": inner})
+    second = sn.WeightNorm(sn.Linear(3, 3))
+    second.layer.weight = inner.weight
+    with pytest.raises(ValueError, match="share a Parameter"):
+        sn.chain({"a": normalised, "b": second})
 
     x, y = rng.standard_normal((4, 3)).astype(np.float32), np.array([0, 1, 2, 0])
     network = sn.chain(layers())
@@ -310,3 +323,30 @@ def test_a_refused_round_leaves_the_callers_layers_in_the_network(rng):
     assert not history.rounds[0].accepted
     assert all(network[name] is layer for name, layer in layers.items())
     assert np.array_equal(network(data[0]), before)
+
+
+def test_restore_undoes_a_weight_shared_with_a_normalised_one(rng):
+    network = sn.chain({"a": sn.WeightNorm(sn.Linear(3, 3)), "b": sn.Linear(3, 3)})
+    x = rng.standard_normal((4, 3)).astype(np.float32)
+    good, before = network.copy(), network(x)
+    network["b"].weight = network["a"].weight
+    with pytest.raises(ValueError, match="share a Parameter"):
+        network(x)
+    network.restore(good)
+    assert np.array_equal(network(x), before)
+
+
+@pytest.mark.parametrize("weight_norm", [False, True])
+def test_a_gradient_that_is_assigned_is_copied(weight_norm):
+    layer = sn.WeightNorm(sn.Linear(3, 2)) if weight_norm else sn.Linear(3, 2)
+    network, given = sn.chain({"a": layer}), np.ones((2, 3), np.float32)
+    layer.weight.grad = given
+    layer.bias.grad = shared = np.ones(2, np.float32)
+    network.apply_masks({"a": np.array([[True, False, True], [True, True, True]])})
+    layer.bias.set_mask(np.zeros(2, bool))
+    assert (given == 1).all()
+    assert (shared == 1).all()
+    assert layer.weight.grad.tolist() == [[1, 0, 1], [1, 1, 1]]
+    assert not layer.bias.grad.any()
+    with pytest.raises(TypeError, match="grad must be a plain array"):
+        layer.weight.grad = np.ma.ones((2, 3))

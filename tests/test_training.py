@@ -261,7 +261,23 @@ def changed(array, value):
         ((X, T), SQUARED | {"validation": (X, T[:, :1])}, ValueError, "target must have the output's shape"),
         ((X, Y), {"optimizer": sn.SGD}, TypeError, "optimizer must be an SGD, an Adam or alike"),
         ((X, Y), {"optimizer": 0.1}, TypeError, "optimizer must be"),
-        ((X, Y), {"lr_schedule": lambda t: float("nan")}, ValueError, "must be a finite number"),
+        ((X, Y), {"lr_schedule": lambda t: float("nan")}, ValueError, r"lr_schedule\(0\) must be a finite number >= 0"),
+        (
+            (X, Y),
+            {"lr_schedule": lambda t: 1 - 2 * t, "epochs": 4},
+            ValueError,
+            r"lr_schedule\(0\.75\) must .* not -0\.5",
+        ),
+        (
+            (X, Y),
+            {"lr_schedule": lambda t: np.inf if t else 1.0},
+            ValueError,
+            r"lr_schedule\(0\.5\) must be .* not inf",
+        ),
+        ((X, Y), {"lr_schedule": lambda t: "1" if t else 1.0}, TypeError, r"lr_schedule\(0\.5\) must be a number"),
+        ((X, Y), {"lr_schedule": lambda t: None}, TypeError, r"lr_schedule\(0\) must be a number, not None"),
+        ((X, Y), {"lr_schedule": 0.1}, TypeError, "lr_schedule must be a function"),
+        ((X, Y), {"loss": lambda output, y: (0.0, output.tolist())}, TypeError, "dy must be a NumPy array, not list"),
         ((X, Y), {"on_epoch": 3}, TypeError, "on_epoch must be a function"),
         ((X, Y), {"augment": "flip"}, TypeError, "augment must be a function .* not 'flip'"),
         ((X, Y), {"augment": sn.augment.flip()}, ValueError, "images .* must have 4 dimensions, not shape"),
@@ -340,3 +356,25 @@ def test_masked_arrays_are_refused_where_data_goes_in():
     ):
         with pytest.raises(TypeError, match="not a NumPy masked array"):
             use()
+
+
+def test_an_error_of_the_schedule_names_the_progress():
+    def late(progress):
+        return 1.0 if progress < 0.5 else float("late")
+
+    network = with_norm()
+    before = state_of(network)
+    with pytest.raises(ValueError, match="late") as caught:
+        sn.fit(network, (X, Y), epochs=2, lr_schedule=late)
+    assert caught.value.__notes__ == ["raised by lr_schedule(0.5), before the first step of training"]
+    assert state_of(network) == before
+    sn.fit(network, (X, Y), epochs=2, lr_schedule=lambda t: 1 - 2 * t)  # 1 and 0: the progress 1 is never reached
+
+
+@pytest.mark.parametrize("name", ["running_mean", "running_var"])
+@pytest.mark.parametrize("spoiled", [np.nan, np.inf])
+def test_spoiled_statistics_cannot_be_trained(name, spoiled):
+    network = with_norm()
+    getattr(network["norm"], name)[2] = spoiled
+    with pytest.raises(ValueError, match=rf"'norm\.{name}' holds NaN or infinity"):
+        sn.fit(network, (X, Y), epochs=1)

@@ -205,3 +205,34 @@ def test_what_is_no_mask_is_refused_before_anything_changes(bad, message):
     with pytest.raises((TypeError, ValueError), match=f"the mask of 'hidden' {message}"):
         network.apply_masks({"output": np.zeros((1, 2), bool), "hidden": bad})
     assert everything(network) == before
+
+
+def whole_filters(network, name):
+    mask = network.masks()[name]
+    mask[1] = False
+    return mask
+
+
+@pytest.mark.parametrize("weight_norm", [False, True])
+@pytest.mark.parametrize("name", ["conv1", "fc1"])
+@pytest.mark.parametrize("assign", [False, True])
+def test_what_belongs_to_units_that_a_layer_masked_follows_when_asked(rng, weight_norm, name, assign):
+    network = random_cnn(2, batch_norm=True, weight_norm=weight_norm)
+    mask = whole_filters(network, name)
+    if assign:
+        network[name].weight.mask = mask
+    else:
+        network[name].set_mask(mask)
+    assert network[name].bias.mask is None
+    network.apply_masks({})
+    kept = np.arange(len(mask)) != 1
+    owned = [network[name].bias]
+    if name == "conv1":
+        owned += [network["norm1"].gamma, network["norm1"].beta]
+    for parameter in owned:
+        assert np.array_equal(parameter.mask, kept)
+        assert np.array_equal(parameter.value != 0, kept)
+    assert all(m.all() for other, m in network.masks().items() if other != name)  # no reader's column
+    small, x = sn.remove_pruned_structures(network), rng.standard_normal((4, *IMAGE)).astype(np.float32)
+    assert len(small[name].weight.value) == len(mask) - 1
+    np.testing.assert_allclose(small(x), network(x), rtol=1e-4, atol=1e-5)

@@ -3,7 +3,6 @@
 The one place where the pure half of pruning (scores, masks, schedules) meets the network, with `scoring`.
 """
 
-import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -180,14 +179,16 @@ def _prune(
     network.apply_masks(masks, factor=factor)
     warn_of_ties(settled_by_index(scores, masks, strategy.granularity, current), by)
     asked = {name: (overrides or {}).get(name, sparsity) for name in scores if name not in but}
-    return masks, falls_short(strategy, asked, current, masks)
+    return masks, falls_short(strategy, asked, current, masks, alone=overrides or ())
 
 
-def falls_short(strategy: Strategy, asked: Mapping[str, float], before: Arrays, after: Arrays) -> str:
+def falls_short(
+    strategy: Strategy, asked: Mapping[str, float], before: Arrays, after: Arrays, *, alone: Collection[str] = ()
+) -> str:
     """What to tell where not one more unit went, though fewer are gone than `asked`, a sparsity by layer; else empty.
 
-    A layer of n units is asked for the whole units in sparsity n, all layers together for at least one. A rate of
-    `max_threshold` asks for one unit.
+    Asked for are round(sparsity n) of the n units, of each layer or of all together, whichever is less (those in
+    `alone` always by layer); at least one. A rate of `max_threshold` asks for one.
 
     Examples
     --------
@@ -202,7 +203,9 @@ def falls_short(strategy: Strategy, asked: Mapping[str, float], before: Arrays, 
     gone, total = sum(int((~kept).sum()) for kept in units.values()), sum(kept.size for kept in units.values())
     wanted = 0
     if strategy.rule is not mask_below_maximum:
-        wanted = sum(math.floor(sparsity * units[name].size) for name, sparsity in asked.items())
+        exact = {name: sparsity * units[name].size for name, sparsity in asked.items()}
+        pool = [exact[name] for name in asked if name not in alone]
+        wanted = min(round(sum(pool)), sum(map(round, pool))) + sum(round(exact[n]) for n in asked if n in alone)
     if gone >= max(1, wanted):
         return ""
     at = " or ".join(f"{sparsity:g}" for sparsity in sorted(set(asked.values())))

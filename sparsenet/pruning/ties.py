@@ -7,6 +7,8 @@ import numpy as np
 from ..checks import warn_caller
 from .granularity import Granularity, sum_over_structures
 
+MOST = 0.75  # of a layer's units: what a tie must hold to be told
+
 
 def settled_by_index(
     scores: Mapping[str, np.ndarray],
@@ -14,10 +16,11 @@ def settled_by_index(
     granularity: Granularity,
     current: Mapping[str, np.ndarray] | None = None,
 ) -> list[str]:
-    """The layers of which units go and others stay with one and the same score, where that is no mere coincidence.
+    """The layers of which units go and others stay with one and the same score, where that settles most of the layer.
 
-    It is none where the score is 0 (a dead layer, a loss of 0), or where more than a tenth of the units that the layer
-    had, two at least, share the score. Units that were pruned before do not count.
+    It does where three quarters or more of the units that the layer had, two at least, share the score, as in a dead
+    layer or at a loss of 0. (Half of a layer without a gradient is common: the borders of images are empty.) Units that
+    were pruned before do not count.
 
     Examples
     --------
@@ -43,7 +46,7 @@ def _cuts_a_tie(scores: np.ndarray, mask: np.ndarray, granularity: Granularity, 
         return False
     cut = units[lost].max()
     tied = int((units[had] == cut).sum())
-    return bool((units[has] == cut).any()) and (cut == 0 or tied > max(1, int(had.sum()) / 10))
+    return bool((units[has] == cut).any()) and tied >= max(2, MOST * int(had.sum()))
 
 
 def warn_of_ties(names: Collection[str], by: str = "") -> None:
