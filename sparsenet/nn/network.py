@@ -17,11 +17,10 @@ from ..checks import (
     check_output_gradient,
 )
 from ..machine.threads import threads as use_threads
+from .channels import INPUT
 from .layer import Layer, Parameter, Shape
 from .layers import Weighted
 from .units import take_along
-
-INPUT = "input"
 
 
 @dataclass(frozen=True, eq=False)
