@@ -66,32 +66,43 @@ def _alive_inputs(node: tuple[Layer, tuple[str, ...]], columns: np.ndarray | Non
     return _by_weight(~silent[inputs[0]][columns], layer)
 
 
-def silent_units(graph: Graph, masks: Mapping[str, np.ndarray], channels: Channels, *, as_it_is: bool = False) -> Units:
+def silent_units(graph: Graph, masks: Mapping[str, np.ndarray], channels: Channels) -> Units:
     """Channels that no weight reaches: their weights are gone, or those that are left read such channels only.
 
     Followed through the layers that keep channels apart, and through sums (silent where all terms are),
     concatenations and shortcuts; a layer that does not (or is not known) has no entry. The units of the output layers
-    are never among them. Bias, scale and shift of a silent unit are taken to go with it; `as_it_is`: only where they
-    are 0 already.
+    are never among them. Bias, scale and shift of a silent unit are taken to go with it.
     """
-    states, outputs = {}, output_layers(graph)
+    return {name: carries == SILENT for name, carries in _carried_by(graph, masks, channels).items()}
+
+
+def zero_units(graph: Graph, masks: Mapping[str, np.ndarray], channels: Channels) -> Units:
+    """Channels that are exactly 0: silent, with bias, scale and shift 0 as they are, or made so by a `PadShortcut`."""
+    found = _carried_by(graph, masks, channels, own_values=True)
+    return {name: carries != ALIVE for name, carries in found.items()}
+
+
+def _carried_by(
+    graph: Graph, masks: Mapping[str, np.ndarray], channels: Channels, *, own_values: bool = False
+) -> dict[str, np.ndarray]:
+    """PADDED, SILENT or ALIVE for each channel of each layer; `own_values`: a unit with a bias that is not 0 is alive."""
+    carried, silent, outputs = {}, {}, output_layers(graph)
     if INPUT in channels.counts:
-        states[INPUT] = np.full(channels.counts[INPUT], ALIVE)
-    silent = {}
+        carried[INPUT] = np.full(channels.counts[INPUT], ALIVE)
     for name, (layer, inputs) in graph.items():
         if name not in channels.counts:
             continue
         if isinstance(layer, Weighted):
             alive = _alive_inputs((layer, inputs), channels.columns.get(name), silent)
             reached = (kept_connections(masks[name]) & alive).any(axis=1) | (name in outputs)
-            states[name] = np.where(reached, ALIVE, SILENT)
+            carried[name] = np.where(reached, ALIVE, SILENT)
         else:
-            states[name] = _carried(layer, [states[source] for source in inputs])
-        if as_it_is:
+            carried[name] = _carried(layer, [carried[source] for source in inputs])
+        if own_values:
             for parameter in parameters_per_unit(layer):
-                states[name] = np.where(parameter.value != 0, ALIVE, states[name])
-        silent[name] = states[name] == SILENT
-    return silent
+                carried[name] = np.where(parameter.value != 0, ALIVE, carried[name])
+        silent[name] = carried[name] == SILENT
+    return {name: carries for name, carries in carried.items() if name != INPUT}
 
 
 def _carried(layer: Layer, states: list[np.ndarray]) -> np.ndarray:

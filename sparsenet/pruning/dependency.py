@@ -204,7 +204,7 @@ def _obstacle(name: str, layer: Layer, channels: Channels, read: list[np.ndarray
     if isinstance(layer, Weighted):
         if groups_of(layer) > 1:
             return "" if is_depthwise(layer) else f"layer {name!r} behind it is a convolution in groups"
-        return "" if name in channels.columns else f"which columns of {name!r} behind it read it is not known"
+        return "" if name in channels.columns else f"layer {name!r} behind it reads images, flattened, of unknown sizes"
     if name in channels.counts:
         return ""
     if type(layer) in (Add, Concat):

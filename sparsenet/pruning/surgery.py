@@ -6,8 +6,8 @@ from ..nn.channels import is_depthwise, unwrapped
 from ..nn.layers import Conv2d, Weighted
 from ..nn.merge import PadShortcut
 from ..nn.network import Network
-from ..nn.normalization import BatchNorm
-from ..nn.units import kept_connections, silent_units, unread_units
+from ..nn.normalization import BatchNorm, WeightNorm
+from ..nn.units import kept_connections, unread_units, zero_units
 from .dependency import UnitMap, graph_of, map_units
 
 
@@ -36,14 +36,21 @@ def remove_pruned_structures(network: Network) -> Network:
     )
     """
     small = network.copy()
-    units = map_units(small)
-    keep = _needed_units(small, units)
-    for name in small.weights():  # every layer keeps a unit
+    while _cut_once(small):  # a layer's last unit, which stays, may have read units that are gone
+        pass
+    return small
+
+
+def _cut_once(network: Network) -> bool:
+    """Cut all units that are not needed; whether there were any."""
+    units = map_units(network)
+    keep = _needed_units(network, units)
+    for name in network.weights():  # every layer keeps a unit
         if not keep[units.outputs[name]].any():
             keep[units.outputs[name][0]] = True
     if not keep.all():
-        _cut(small, units, keep)
-    return small
+        _cut(network, units, keep)
+    return not keep.all()
 
 
 def _needed_units(network: Network, units: UnitMap) -> np.ndarray:
@@ -53,14 +60,17 @@ def _needed_units(network: Network, units: UnitMap) -> np.ndarray:
     stays: a constant of an image cannot be moved into the next layer's bias where that pads with zeros.
     """
     graph, masks, channels = graph_of(network), network.masks(), units.channels
-    silent = silent_units(graph, masks, channels, as_it_is=True)
-    unread = unread_units(graph, masks, channels)
-    needed = np.zeros(units.count, bool)
+    zero, unread = zero_units(graph, masks, channels), unread_units(graph, masks, channels)
+    needed = np.ones(units.count, bool)
+    for name, (layer, _) in graph.items():  # zeros of a shortcut, tied to nothing, are no unit that pruning took
+        if isinstance(layer, Weighted | BatchNorm) and name in units.outputs:
+            needed[units.outputs[name]] = False
     needed[list(units.stays)] = True
     for name, read in units.columns.items():
-        source, reads = graph[name][1][0], kept_connections(masks[name])[~unread[name]].any(axis=0)
-        if source in silent:
-            reads &= ~silent[source][channels.columns[name]]
+        (layer, (source,)), reads = graph[name], kept_connections(masks[name])[~unread[name]].any(axis=0)
+        # a column of a normalised weight that reads zeros is part of the norm, and so of what training makes of it
+        if source in zero and not isinstance(layer, WeightNorm):
+            reads &= ~zero[source][channels.columns[name]]
         needed[read[reads]] = True
     return needed
 
