@@ -85,7 +85,7 @@ def zero_units(graph: Graph, masks: Mapping[str, np.ndarray], channels: Channels
 def _carried_by(
     graph: Graph, masks: Mapping[str, np.ndarray], channels: Channels, *, own_values: bool = False
 ) -> dict[str, np.ndarray]:
-    """PADDED, SILENT or ALIVE for each channel of each layer; `own_values`: a unit with a bias that is not 0 is alive."""
+    """PADDED, SILENT or ALIVE for each channel of each layer; with `own_values` ALIVE too where a bias is not 0."""
     carried, silent, outputs = {}, {}, output_layers(graph)
     if INPUT in channels.counts:
         carried[INPUT] = np.full(channels.counts[INPUT], ALIVE)
