@@ -1,7 +1,7 @@
 """What goes with a unit (a filter, a neuron) whose weights the masks have taken.
 
-Two walks over the network, on booleans instead of numbers: forwards, which channels are exactly 0 because nothing alive
-reaches them; backwards, which channels nothing reads.
+Two walks over the network, on the channels instead of their values: forwards, which are exactly 0 because nothing alive
+reaches them; backwards, which of them nothing reads.
 """
 
 from collections import defaultdict

@@ -213,7 +213,16 @@ def _obstacle(name: str, layer: Layer, channels: Channels, read: list[np.ndarray
     return f"layer {name!r} behind it, a {type(layer).__name__}, is not known to keep its {units} units apart"
 
 
-def dependency_groups(network: Network) -> tuple[DependencyGroup, ...]:
+class DependencyGroups(tuple[DependencyGroup, ...]):
+    """The groups of a network, which print one a line."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self))
+
+
+def dependency_groups(network: Network) -> DependencyGroups:
     """All units of the network, in groups of those that own as much in the same layers.
 
     Every row of a weight is in one group, and so is every column, but for convolutions in groups (whose columns belong
@@ -223,8 +232,7 @@ def dependency_groups(network: Network) -> tuple[DependencyGroup, ...]:
     --------
     >>> from sparsenet import BatchNorm, Conv2d, Flatten, Linear, chain
     >>> layers = {"conv": Conv2d(1, 8, 3), "norm": BatchNorm(8), "flatten": Flatten(), "fc": Linear(8 * 4, 2)}
-    >>> for group in dependency_groups(chain(layers)):  # images of 4 x 4: a channel is 2 x 2 features
-    ...     print(group)
+    >>> print(dependency_groups(chain(layers)))  # of images of 4 x 4: a channel is 2 x 2 features
     1 unit: conv[:, 0]; stay: its inputs are the network's
     8 units: conv[0-7], norm[0-7], fc[:, 0-31]
     2 units: fc[0-1]; stay: its outputs are the network's
@@ -238,7 +246,7 @@ def dependency_groups(network: Network) -> tuple[DependencyGroup, ...]:
     for unit in sorted(owned):
         signature = tuple((place, len(indices)) for place, indices in owned[unit].items())
         alike[signature, units.stays.get(unit, "")].append(owned[unit])
-    return tuple(
+    return DependencyGroups(
         DependencyGroup(
             tuple(Member(name, axis, tuple(tuple(own[name, axis]) for own in group)) for (name, axis), _ in signature),
             stays,

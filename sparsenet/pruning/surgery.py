@@ -21,6 +21,9 @@ def remove_pruned_structures(network: Network) -> Network:
     layers' columns. Masks of what remains are kept. At least one unit per layer stays. A network of which single
     weights are pruned mostly has no such units: then the copy is as large as the original.
 
+    Trained on in the same way, copy and original stay the same network. So a unit of zeros stays where a normalised
+    weight (`WeightNorm`) reads it unmasked: these columns are part of the norm.
+
     The channels of a depthwise convolution go with the units before it, and settle which ones go. Units before or of
     another convolution in groups stay: the groups would become unequal.
 
