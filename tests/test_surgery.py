@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import sparsenet as sn
 from sparsenet.nn.layer import Layer
 from sparsenet.nn.network import Network, Node
-from sparsenet.pruning.dependency import find_couplings, fixed_layers
+from sparsenet.pruning.dependency import fixed_layers
 from sparsenet.pruning.granularity import Channel, Filter
 
 
@@ -108,15 +108,6 @@ def test_the_output_layer_keeps_its_classes_and_every_layer_a_unit():
     assert [len(w.value) for w in small.weights().values()] == [1, 1, 1, 3]
 
 
-def test_couplings_of_a_chain():
-    couplings = {c.producer: c for c in find_couplings(sn.models.simple_cnn(batch_norm=True))}
-    assert couplings["conv1"].between == ("norm1",)
-    assert couplings["conv1"].consumers == {"conv2": 1}
-    assert couplings["conv2"].consumers == {"fc1": 49}
-    assert couplings["fc1"].consumers == {"fc2": 1}
-    assert couplings["fc2"].consumers == {}
-
-
 def separable(*, bias=0.5):
     """conv (3 filters) -> norm -> depthwise -> depthwise -> conv, on images of 2 channels; every bias is `bias`."""
     network = sn.chain(
@@ -145,8 +136,8 @@ def without_unit(shape, unit):
 def test_the_channel_of_a_depthwise_convolution_goes_with_the_filter_before_it(rng, masked):
     """Wherever the unit's row is masked, in the producer or behind it: all that is its goes."""
     network = separable()
-    (coupling,) = [c for c in find_couplings(network) if c.consumers]
-    assert (coupling.producer, coupling.between) == ("conv", ("norm", "first", "second"))
+    (group,) = [group for group in sn.dependency_groups(network) if not group.stays]
+    assert str(group) == "3 units: conv[0-2], norm[0-2], first[0-2], second[0-2], last[:, 0-2]"
     network.apply_masks({masked: without_unit(network[masked].weight.value.shape, 1)})
     x = rng.standard_normal((2, 2, 6, 5)).astype(np.float32)
     inside = x

@@ -3,6 +3,8 @@
 Letters: n sample, c channel, (h, w) position; x_1 ... x_k the inputs, in the order in which a node names them.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..checks import check_count
@@ -62,34 +64,56 @@ class PadShortcut(Layer):
     Parameters
     ----------
     in_channels, out_channels : int
-        With C' - C zero channels, half of them (rounded down) before the others.
     stride : int
+    channels : sequence of int, optional
+        For each output channel o the input channel m(o), or -1 for zeros; none is named twice. Unless given, the
+        input's channels in their order, with half of the C' - C zero channels (rounded down) before them, half behind.
 
     Notes
     -----
-    y[n, f + c, r, q] = x[n, c, r s, q s], f = floor((C' - C) / 2), 0 in the other channels (He et al. 2016, option A)
-    dx[n, c, r s, q s] = dy[n, f + c, r, q], 0 at the other positions
+    y[n, o, r, q] = x[n, m(o), r s, q s], 0 where m(o) = -1;   unless given m(o) = o - floor((C' - C) / 2), or -1 where
+    that is no channel (He et al. 2016, option A)
+    dx[n, m(o), r s, q s] = dy[n, o, r, q], 0 at the other positions
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1):
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, channels: Sequence[int] | None = None):
         self.in_channels = check_count("in_channels", in_channels)
         self.out_channels = check_count("out_channels", out_channels, at_least=self.in_channels)
         self.stride = check_count("stride", stride)
+        self.channels = self._in_order() if channels is None else self._checked(channels)
 
-    @property
-    def first(self) -> int:
-        """f, the output channel of input channel 0."""
-        return (self.out_channels - self.in_channels) // 2
+    def _in_order(self) -> tuple[int, ...]:
+        before = (self.out_channels - self.in_channels) // 2
+        behind = self.out_channels - self.in_channels - before
+        return (-1,) * before + tuple(range(self.in_channels)) + (-1,) * behind
+
+    def _checked(self, channels: Sequence[int]) -> tuple[int, ...]:
+        checked = tuple(check_count("channels", channel, at_least=-1) for channel in channels)
+        named = [channel for channel in checked if channel >= 0]
+        fit = len(checked) == self.out_channels and max(named, default=-1) < self.in_channels
+        if not fit or len(set(named)) < len(named):
+            raise ValueError(
+                f"channels must name, for each of {self.out_channels} output channels, another one of "
+                f"{self.in_channels} input channels, or -1, not {channels}"
+            )
+        return checked
+
+    def _copied(self) -> tuple[np.ndarray, np.ndarray]:
+        """The output channels that are not zero, and the input channels they copy."""
+        channels = np.array(self.channels)
+        return np.flatnonzero(channels >= 0), channels[channels >= 0]
 
     def forward(self, x, training=False):
         self.saved = x.shape
+        outputs, inputs = self._copied()
         y = np.zeros((len(x), *self.output_shape(x.shape[1:])), x.dtype)
-        y[:, self.first : self.first + self.in_channels] = x[:, :, :: self.stride, :: self.stride]
+        y[:, outputs] = x[:, inputs, :: self.stride, :: self.stride]
         return y
 
     def input_gradient(self, dy):
+        outputs, inputs = self._copied()
         dx = np.zeros(self.saved, dy.dtype)
-        dx[:, :, :: self.stride, :: self.stride] = dy[:, self.first : self.first + self.in_channels]
+        dx[:, inputs, :: self.stride, :: self.stride] = dy[:, outputs]
         return dx
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -98,4 +122,5 @@ class PadShortcut(Layer):
         return self.out_channels, *(-(-size // self.stride) for size in shape[1:])
 
     def config(self):
-        return {"in_channels": self.in_channels, "out_channels": self.out_channels, "stride": self.stride}
+        config = {"in_channels": self.in_channels, "out_channels": self.out_channels, "stride": self.stride}
+        return config if self.channels == self._in_order() else config | {"channels": self.channels}

@@ -18,13 +18,12 @@ from ..checks import (
     check_shape,
 )
 from ..machine.threads import threads as use_threads
+from .channels import INPUT
 from .layer import Layer, Shape
 from .layers import Weighted
 from .normalization import NormalizedWeight
 from .parameter import Parameter
 from .units import take_along
-
-INPUT = "input"
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,6 +257,7 @@ class Network:
           bias goes, and scale and shift of a batch normalisation behind it, whether a mask of filters or one of single
           weights emptied it. Once it has a weight again, they are trained again, as in a new layer (bias and shift 0,
           scale 1). The units of the output layer keep their bias.
+        - A channel of a sum is 0 where it is in all terms, and read where anything behind the sum reads it.
         - Where a call takes whole units and nothing else (outputs or inputs of a layer with all the weights they still
           had, as `Filter` and `Channel` do), the weights go that read units which emit 0, and all that units own which
           nothing reads. A call that takes single weights takes no others: the sparsity is exactly that of the masks.

@@ -6,6 +6,7 @@ The one place where the pure half of pruning (scores, masks, schedules) meets th
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from ..nn.training import Data, Evaluation, Loss, Metric, evaluate
 from .dependency import fixed_layers, left_out
 from .granularity import Arrays, sum_over_structures
 from .masks import mask_below_maximum
+from .pools import TIED, Pool, find_pools, mask_pools, pool_overrides
 from .scores import l1
 from .scoring import Criterion, criterion_name, score
 from .strategies import Strategy, proportional
@@ -82,6 +84,7 @@ def prune(
     exclude: Collection[str] = (),
     overrides: Mapping[str, float] | None = None,
     factor: float = 0.0,
+    tied: str = "sum",
 ) -> Arrays:
     """Score -> mask: apply the strategy's masks to the network in place and return them.
 
@@ -90,21 +93,30 @@ def prune(
     `Filter` the output layer, whose neurons are the classes, for `Channel` the first one, whose inputs are the
     network's, and for both convolutions in groups.
 
+    Filters that an addition ties (see `dependency_groups`) are ranked as one unit, and go or stay together: in the
+    place of a layer stands a dependency group, of which a sparsity takes its part, and which keeps a unit at least.
+    `Channel` ranks the channels that each layer reads by itself: a channel goes once none of its readers keeps it.
+
     Parameters
     ----------
     sparsity : float in [0, 1)
         Fraction removed of all units, or the rate of `max_threshold`.
     exclude : names
-        Layers left as they are.
+        Layers left as they are, and with them the filters that are tied to theirs.
     overrides : dict name -> sparsity
-        Layers with a sparsity (or rate) of their own.
+        Layers with a sparsity (or rate) of their own; it holds for the filters that are tied to theirs too.
     factor : float in [0, 1)
         Reduce the losing weights by it instead of deleting them (0 deletes).
+    tied : "sum" or "mean"
+        Importance of tied filters: the sum over all of them, as for the weights of one filter, or that divided by the
+        number of layers. Within a group it is the same; ranked globally, a unit of many layers is hard to prune by the
+        sum, and counts like any filter by the mean.
 
     Returns
     -------
     dict of masks
-        As the strategy made them, before they are widened to all that belongs to a unit.
+        As the strategy made them, before they are widened to all that belongs to a unit: for the layers with scores,
+        and those with filters tied to theirs.
 
     Raises
     ------
@@ -129,38 +141,71 @@ def prune(
     >>> network.masks()["output"].astype(int).tolist()  # what reads the first neuron is gone with it
     [[0, 1]]
     """
-    but = _layers_to_leave(network, scores, strategy, exclude, overrides)
-    masks, idle = _prune(network, scores, strategy, sparsity, but, overrides, factor)
+    targets = _find_targets(network, scores, strategy, exclude, overrides or {}, tied)
+    masks, idle = _prune(network, scores, strategy, sparsity, targets, factor)
     if idle:
         warn_caller(idle)
     return masks
 
 
-def _layers_to_leave(
+@dataclass(frozen=True)
+class _Targets:
+    """What is to be pruned: the pools of units (None: weights, layer by layer), and the layers to leave.
+
+    `overrides` are by pool where there are pools, `named` by layer, as they were given.
+    """
+
+    pools: list[Pool] | None
+    leave: set[str]
+    overrides: Mapping[str, float]
+    named: Mapping[str, float]
+    tied: str
+
+
+def _find_targets(
     network: Network,
     scores: Collection[str],
     strategy: Strategy,
     exclude: Collection[str],
-    overrides: Mapping[str, float] | None,
-) -> set[str]:
-    """The layers that are not to be pruned: those excluded, and those whose units have to stay."""
-    names = network.weights()
+    overrides: Mapping[str, float],
+    tied: str,
+) -> _Targets:
+    names, granularity = network.weights(), strategy.granularity
     check_known("exclude", exclude, names)
-    check_known("overrides", overrides or {}, names)
-    structured = strategy.granularity.axis is not None
-    fixed = fixed_layers(network, strategy.granularity) if structured else {}
-    wrong = sorted(set(fixed) & set(overrides or {}))
+    check_known("overrides", overrides, names)
+    if tied not in TIED:
+        raise ValueError(f"tied must be one of {', '.join(TIED)}, not {tied!r}")
+    pools, fixed, unexpected = None, {}, {}
+    if granularity.axis is not None:
+        fixed, unexpected = fixed_layers(network, granularity), left_out(network, granularity)
+        found = find_pools(network, granularity)
+        pools = [pool for pool in found if not set(pool.parts) & set(exclude) and set(pool.parts) & set(scores)]
+        unexpected |= _tied_to_excluded(found, exclude)
+    wrong = sorted(set(fixed) & set(overrides))
     if wrong:
         raise ValueError(f"overrides names {', '.join(map(repr, wrong))}, whose units have to stay")
-    reasons = dict.fromkeys(exclude, "it is excluded") | {n: why for n, why in fixed.items() if n not in exclude}
-    if scores and not set(scores) - set(reasons):
+    reasons = fixed | unexpected | dict.fromkeys(exclude, "it is excluded")
+    pruned = set(names) - set(exclude) if pools is None else {name for pool in pools for name in pool.parts}
+    if scores and not pruned & set(scores):
         listed = "; ".join(f"{name!r}: {reasons[name]}" for name in scores)
-        raise ValueError(f"no layer is left to prune by {strategy.granularity} ({listed})")
-    unexpected = left_out(network, strategy.granularity) if structured else {}
+        raise ValueError(f"no layer is left to prune by {granularity} ({listed})")
     listed = "; ".join(f"{n!r}: {why}" for n, why in unexpected.items() if n in scores and n not in exclude)
     if listed:
-        warn_caller(f"not pruned by {strategy.granularity}: {listed}")
-    return set(reasons) & set(scores)
+        warn_caller(f"not pruned by {granularity}: {listed}")
+    asked = overrides if pools is None else pool_overrides(pools, overrides)
+    return _Targets(pools, set(scores) - pruned, asked, overrides, tied)
+
+
+def _tied_to_excluded(pools: Collection[Pool], exclude: Collection[str]) -> dict[str, str]:
+    """The layers that stay, or a part of whose units does, because an excluded layer's have to."""
+    return {
+        name: f"its units go with those of {excluded!r}, which is excluded"
+        for pool in pools
+        for excluded in pool.parts
+        if excluded in exclude
+        for name in pool.parts
+        if name not in exclude
+    }
 
 
 def _prune(
@@ -168,18 +213,23 @@ def _prune(
     scores: Mapping[str, np.ndarray],
     strategy: Strategy,
     sparsity: float,
-    but: Collection[str],
-    overrides: Mapping[str, float] | None,
+    targets: _Targets,
     factor: float,
     by: str = "",
 ) -> tuple[Arrays, str]:
     """Apply the strategy's masks; (the masks, what `falls_short` says of them). `by` names what scored."""
-    current = {name: mask for name, mask in network.masks().items() if name in scores}
-    masks = strategy.masks(scores, sparsity, current=current, exclude=but, overrides=overrides)
+    current = network.masks()
+    if targets.pools is None:
+        before = {name: mask for name, mask in current.items() if name in scores}
+        masks = strategy.masks(scores, sparsity, current=before, exclude=targets.leave, overrides=targets.overrides)
+    else:
+        options = {"tied": targets.tied, "exclude": targets.leave, "overrides": targets.overrides}
+        masks = mask_pools(targets.pools, scores, current, partial(strategy.masks, sparsity=sparsity), **options)
     network.apply_masks(masks, factor=factor)
-    warn_of_ties(settled_by_index(scores, masks, strategy.granularity, current), by)
-    asked = {name: (overrides or {}).get(name, sparsity) for name in scores if name not in but}
-    return masks, falls_short(strategy, asked, current, masks, alone=overrides or ())
+    scored = {name: masks[name] for name in scores}
+    warn_of_ties(settled_by_index(scores, scored, strategy.granularity, current), by)
+    asked = {name: targets.named.get(name, sparsity) for name in scores if name not in targets.leave}
+    return masks, falls_short(strategy, asked, current, scored, alone=targets.named)
 
 
 def falls_short(
@@ -275,6 +325,7 @@ def iterative_prune(
     exclude: Collection[str] = (),
     overrides: Mapping[str, float] | None = None,
     factor: float = 0.0,
+    tied: str = "sum",
     loss: Loss = softmax_cross_entropy,
     metric: Metric = accuracy,
     seed: int | np.random.Generator = 0,
@@ -305,6 +356,8 @@ def iterative_prune(
         For a regression `mean_squared_error` and `r_squared`; the metric is what `max_drop` judges.
     factor : float in [0, 1)
         Reduce the losing weights by it instead of deleting them.
+    tied : "sum" or "mean"
+        Importance of filters that an addition ties: see `prune`.
 
     Returns
     -------
@@ -330,7 +383,7 @@ def iterative_prune(
     for name, value in (("max_drop", max_drop), ("target", target)):
         if value is not None:
             check_fraction(name, value, closed=True)
-    but = _layers_to_leave(network, network.weights(), strategy, exclude, overrides)
+    targets = _find_targets(network, network.weights(), strategy, exclude, overrides or {}, tied)
     validation = data if validation is None else validation
     judge = {"loss": loss, "metric": metric, "threads": threads}
     baseline = evaluate(network, validation, **judge)
@@ -340,7 +393,7 @@ def iterative_prune(
         try:
             scores = score(network, criterion, data, loss=loss, seed=seed, threads=threads)
             by = criterion_name(criterion)
-            _, idle = _prune(network, scores, strategy, requested, but, overrides, factor, by)
+            _, idle = _prune(network, scores, strategy, requested, targets, factor, by)
             before = evaluate(network, validation, **judge)
             retrain(network)
             after = evaluate(network, validation, **judge)

@@ -1,112 +1,276 @@
-"""Which units (filters, neurons) go together, which layers' units have to stay, and why.
+"""Which units (filters, neurons, channels) go together, which have to stay, and why.
 
-A unit of a weighted layer owns its row of the weight and its bias; the scale and shift of a batch normalisation behind
-it; the row and the bias of a depthwise convolution behind it, which is tied to it channel by channel; and the columns
-of every next layer that read it (after a flatten, H*W columns a channel).
+The network is walked once, with a number for every channel instead of its values. A weighted layer makes new channels;
+a batch normalisation and a depthwise convolution pass them on, and own something in each (scale and shift, a row of
+weights); a concatenation lays them behind each other; a `PadShortcut` moves them and makes new ones of zeros. An
+addition says of two channels that they are one: channels that are one, directly or over others, are a unit. It owns the
+rows of weights that make it and the columns that read it (after a flatten, H W columns a channel).
 """
 
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
+from ..nn.channels import INPUT, Channels, Graph, groups_of, is_depthwise, trace_channels
+from ..nn.layer import Layer
 from ..nn.layers import Weighted
-from ..nn.network import INPUT, Network, Node
+from ..nn.merge import Add, Concat, PadShortcut
+from ..nn.network import Network
 from ..nn.normalization import BatchNorm
-from ..nn.units import groups_of, keeps_apart, parameters_per_unit
 from .masks import Granularity
 
 OUTPUTS = "its outputs are the network's"
 INPUTS = "its inputs are the network's"
+ADDED_TO_INPUTS = "it is added to the network's inputs"
 GROUPS = "it is a convolution in groups"
 
 
 @dataclass(frozen=True)
-class Coupling:
-    """The unit axis of a weighted layer, followed to where it ends.
+class Member:
+    """What the units of a group own in one layer.
 
     Attributes
     ----------
-    producer : str
-        The layer whose output units these are.
-    between : names of the batch normalisations and depthwise convolutions between, in order
-    consumers : dict name -> columns per unit
-        The weighted layers that read the units. Empty where the units must stay.
-    stays : str
-        Why the units must stay: they are the network's outputs, run into a layer of which it is not known that it keeps
-        channels apart, or are tied to each other or to those of another layer by a convolution in groups. Empty where
-        they may go.
+    layer : str
+    axis : int
+        Of the layer's parameters: 0, its outputs (also of bias, scale and shift), or 1, the inputs of its weight.
+    indices : tuple of tuples of int
+        The indices along the axis, for each unit of the group.
     """
 
-    producer: str
-    between: tuple[str, ...]
-    consumers: dict[str, int]
+    layer: str
+    axis: int
+    indices: tuple[tuple[int, ...], ...]
+
+    def __str__(self) -> str:
+        found = sorted(index for unit in self.indices for index in unit)
+        return f"{self.layer}[{':, ' * self.axis}{_ranges(found)}]"
+
+
+@dataclass(frozen=True)
+class DependencyGroup:
+    """Units that are alike: each owns as much in the same layers. A unit goes as a whole or not at all.
+
+    Attributes
+    ----------
+    members : tuple of Member
+        In the network's order.
+    stays : str
+        Why the units have to stay; empty where they may go.
+    """
+
+    members: tuple[Member, ...]
     stays: str = ""
 
     @property
-    def owners(self) -> tuple[str, ...]:
-        """The layers in which a unit has something of its own: the producer and those between."""
-        return self.producer, *self.between
+    def units(self) -> int:
+        """How many units there are."""
+        return len(self.members[0].indices)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers in which the units own something."""
+        return tuple(dict.fromkeys(member.layer for member in self.members))
+
+    def __str__(self) -> str:
+        listed = ", ".join(map(str, self.members))
+        return f"{self.units} unit{'s' * (self.units > 1)}: {listed}" + (f"; stay: {self.stays}" if self.stays else "")
 
 
-def find_couplings(network: Network) -> list[Coupling]:
-    """The coupling of every weighted layer, in order.
+def _ranges(indices: list[int]) -> str:
+    """Sorted indices in short: 0-3, 8."""
+    cuts = [0, *(i for i in range(1, len(indices)) if indices[i] != indices[i - 1] + 1), len(indices)]
+    runs = [(indices[a], indices[b - 1]) for a, b in pairwise(cuts)]
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+class _Numbers:
+    """Numbers for channels, some of which turn out to be one (a disjoint-set forest), and why some have to stay."""
+
+    def __init__(self):
+        self.parents, self.pins = [], []
+
+    def new(self, count: int) -> np.ndarray:
+        first = len(self.parents)
+        self.parents.extend(range(first, first + count))
+        return np.arange(first, first + count)
+
+    def find(self, number: int) -> int:
+        while self.parents[number] != number:
+            self.parents[number] = number = self.parents[self.parents[number]]
+        return number
+
+    def join(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        for a, b in zip(one.tolist(), other.tolist(), strict=True):
+            roots = sorted((self.find(a), self.find(b)))
+            self.parents[roots[1]] = roots[0]
+        return one
+
+    def pin(self, numbers: np.ndarray, reason: str) -> None:
+        self.pins.append((numbers, reason))
+
+    def units(self) -> np.ndarray:
+        """The unit of every channel's number: 0, 1, ... in the order in which they first appear."""
+        return np.unique([self.find(number) for number in range(len(self.parents))], return_inverse=True)[1]
+
+
+@dataclass(frozen=True)
+class UnitMap:
+    """The unit of every channel.
+
+    Attributes
+    ----------
+    outputs : dict name -> array
+        The unit of each output channel of a layer, where they are known.
+    columns : dict name -> array
+        The unit that each input column of a weighted layer reads, where that is known; not of convolutions in groups.
+    stays : dict unit -> reason
+    channels : Channels
+    """
+
+    outputs: dict[str, np.ndarray]
+    columns: dict[str, np.ndarray]
+    stays: dict[int, str]
+    channels: Channels
+
+    @property
+    def count(self) -> int:
+        """How many units there are."""
+        return 1 + max((int(units.max()) for units in self.outputs.values()), default=-1)
+
+
+def graph_of(network: Network) -> Graph:
+    """The network's layers and what they read, by name."""
+    return {node.name: (node.layer, node.inputs) for node in network.nodes}
+
+
+def map_units(network: Network) -> UnitMap:
+    """Walk the network and number its units."""
+    graph, numbers, outputs = graph_of(network), _Numbers(), {}
+    channels = trace_channels(graph)
+    if INPUT in channels.counts:
+        outputs[INPUT] = numbers.new(channels.counts[INPUT])
+        numbers.pin(outputs[INPUT], INPUTS)
+    for name, (layer, inputs) in graph.items():
+        read = [outputs[source] for source in inputs if source in outputs]
+        reason = _obstacle(name, layer, channels, read)
+        if reason:
+            for units in read:
+                numbers.pin(units, reason)
+        if name in channels.counts:
+            outputs[name] = _made(name, layer, channels, read, numbers)
+    numbers.pin(outputs.get(network.nodes[-1].name, np.zeros(0, int)), OUTPUTS)
+    unit = numbers.units()
+    columns = {
+        name: unit[outputs[graph[name][1][0]][read]]
+        for name, read in channels.columns.items()
+        if groups_of(graph[name][0]) == 1
+    }
+    stays = {}
+    for pinned, reason in numbers.pins:
+        for which in unit[pinned].tolist():
+            if which not in stays or reason == OUTPUTS:
+                stays[which] = reason
+    return UnitMap({name: unit[own] for name, own in outputs.items()}, columns, stays, channels)
+
+
+def _made(name: str, layer: Layer, channels: Channels, read: list[np.ndarray], numbers: _Numbers) -> np.ndarray:
+    """The numbers of a layer's output channels."""
+    count = channels.counts[name]
+    if isinstance(layer, Weighted):
+        if is_depthwise(layer) and name in channels.columns:
+            return read[0]
+        made = numbers.new(count)
+        if groups_of(layer) > 1:
+            numbers.pin(made, f"it goes with {name!r}, a convolution in groups")
+        return made
+    if type(layer) is Add:
+        for other in read[1:]:
+            numbers.join(read[0], other)
+        return read[0]
+    if type(layer) is Concat:
+        return np.concatenate(read)
+    if type(layer) is PadShortcut:
+        source = np.array(layer.channels)
+        return np.where(source < 0, numbers.new(count), read[0][source])
+    return read[0]
+
+
+def _obstacle(name: str, layer: Layer, channels: Channels, read: list[np.ndarray]) -> str:
+    """Why the units that a layer reads have to stay; empty where they need not."""
+    if isinstance(layer, Weighted):
+        if groups_of(layer) > 1:
+            return "" if is_depthwise(layer) else f"layer {name!r} behind it is a convolution in groups"
+        return "" if name in channels.columns else f"layer {name!r} behind it reads images, flattened, of unknown sizes"
+    if name in channels.counts:
+        return ""
+    if type(layer) in (Add, Concat):
+        return f"layer {name!r} behind it joins it with channels of which not enough is known"
+    units = len(read[0]) if read else 0
+    return f"layer {name!r} behind it, a {type(layer).__name__}, is not known to keep its {units} units apart"
+
+
+class DependencyGroups(tuple[DependencyGroup, ...]):
+    """The groups of a network, which print one a line."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self))
+
+
+def dependency_groups(network: Network) -> DependencyGroups:
+    """All units of the network, in groups of those that own as much in the same layers.
+
+    Every row of a weight is in one group, and so is every column, but for convolutions in groups (whose columns belong
+    to their rows) and where it is not known what a layer reads.
 
     Examples
     --------
     >>> from sparsenet import BatchNorm, Conv2d, Flatten, Linear, chain
     >>> layers = {"conv": Conv2d(1, 8, 3), "norm": BatchNorm(8), "flatten": Flatten(), "fc": Linear(8 * 4, 2)}
-    >>> for coupling in find_couplings(chain(layers)):  # images of 4 x 4: a channel is 2 x 2 features
-    ...     print(coupling)
-    Coupling(producer='conv', between=('norm',), consumers={'fc': 4}, stays='')
-    Coupling(producer='fc', between=(), consumers={}, stays="its outputs are the network's")
+    >>> print(dependency_groups(chain(layers)))  # of images of 4 x 4: a channel is 2 x 2 features
+    1 unit: conv[:, 0]; stay: its inputs are the network's
+    8 units: conv[0-7], norm[0-7], fc[:, 0-31]
+    2 units: fc[0-1]; stay: its outputs are the network's
     """
-    return [_follow(network, name) for name in network.weighted()]
+    units = map_units(network)
+    owned = defaultdict(lambda: defaultdict(list))  # by unit, by (layer, axis): the indices
+    for name, axis, numbers in _owned(network, units):
+        for index, unit in enumerate(numbers.tolist()):
+            owned[unit][name, axis].append(index)
+    alike = defaultdict(list)
+    for unit in sorted(owned):
+        signature = tuple((place, len(indices)) for place, indices in owned[unit].items())
+        alike[signature, units.stays.get(unit, "")].append(owned[unit])
+    return DependencyGroups(
+        DependencyGroup(
+            tuple(Member(name, axis, tuple(tuple(own[name, axis]) for own in group)) for (name, axis), _ in signature),
+            stays,
+        )
+        for (signature, stays), group in alike.items()
+    )
 
 
-def _follow(network: Network, producer: str) -> Coupling:
-    if groups_of(network[producer]) > 1:
-        return Coupling(producer, (), {}, GROUPS)
-    units = len(network[producer].weight.value)
-    between, consumers, frontier = [], {}, [producer]
-    while frontier:
-        readers = network.consumers(frontier.pop())
-        alone = len(readers) == 1 and not frontier and not consumers  # else a unit may be dead here and read elsewhere
-        if not readers:
-            return Coupling(producer, (), {}, OUTPUTS)
-        for node in readers:
-            if isinstance(node.layer, Weighted) and groups_of(node.layer) == 1:
-                consumers[node.name] = node.layer.weight.value.shape[1] // units
-                continue
-            obstacle = _obstacle(node, units, alone)
-            if obstacle:
-                return Coupling(producer, (), {}, obstacle)
-            if isinstance(node.layer, Weighted | BatchNorm):
-                between.append(node.name)
-            frontier.append(node.name)
-    return Coupling(producer, tuple(between), consumers)
-
-
-def _obstacle(node: Node, units: int, alone: bool) -> str:
-    """Why units cannot be followed through a layer; empty where they can."""
-    if not isinstance(node.layer, Weighted):
-        named = f"layer {node.name!r} behind it, a {type(node.layer).__name__},"
-        return "" if keeps_apart(node.layer, units) else f"{named} is not known to keep its {units} units apart"
-    if not _is_depthwise(node.layer):
-        return f"layer {node.name!r} behind it is a convolution in groups"
-    return "" if alone else f"it is read by {node.name!r}, a depthwise convolution, and by another layer"
-
-
-def _is_depthwise(layer: Weighted) -> bool:
-    """Whether a convolution in groups turns each channel into one."""
-    return groups_of(layer) == len(layer.weight.value) and layer.weight.value.shape[1] == 1
+def _owned(network: Network, units: UnitMap) -> Iterator[tuple[str, int, np.ndarray]]:
+    """(layer, axis, unit of each index) of all that units own, in the network's order."""
+    for node in network.nodes:
+        if node.name in units.columns:
+            yield node.name, 1, units.columns[node.name]
+        if isinstance(node.layer, Weighted) or (isinstance(node.layer, BatchNorm) and node.name in units.outputs):
+            yield node.name, 0, units.outputs[node.name]
 
 
 def fixed_layers(network: Network, granularity: Granularity) -> dict[str, str]:
-    """The layers whose units structured pruning must leave, with the reason.
+    """The layers all of whose units structured pruning must leave, with the reason.
 
-    For `Filter` those whose outputs are the network's; for `Channel` those whose inputs are. For both all convolutions
-    in groups, and for `Filter` the layers before them; only the channels of a depthwise one go, with the filters of the
-    layer before it. For both what a layer of unknown kind stands behind, or before.
+    For `Filter` those whose outputs are the network's, or added to its inputs; for `Channel` those whose inputs are the
+    network's. For both all convolutions in groups, and for `Filter` the layers before them; only the channels of a
+    depthwise one go, with the filters of the layer before it. For both what a layer of unknown kind stands behind, or
+    before.
 
     Examples
     --------
@@ -114,14 +278,23 @@ def fixed_layers(network: Network, granularity: Granularity) -> dict[str, str]:
     >>> fixed_layers(chain({"hidden": Linear(2, 3), "output": Linear(3, 1)}), Filter())
     {'output': "its outputs are the network's"}
     """
-    couplings = {coupling.producer: coupling for coupling in find_couplings(network)}
+    units, reasons = map_units(network), {}
+    for name, layer in network.weighted().items():
+        if groups_of(layer) > 1:
+            reasons[name] = GROUPS
+        elif all(unit in units.stays for unit in units.outputs[name].tolist()):
+            reason = units.stays[int(units.outputs[name][0])]
+            reasons[name] = ADDED_TO_INPUTS if reason == INPUTS else reason
     if granularity.axis == 0:
-        return {name: coupling.stays for name, coupling in couplings.items() if coupling.stays}
-    free = {name for coupling in couplings.values() for name in coupling.consumers}
-    return {name: _why_inputs_stay(network, name, couplings) for name in couplings if name not in free}
+        return reasons
+    return {
+        name: _why_inputs_stay(network, name, reasons)
+        for name in network.weighted()
+        if name not in units.columns or all(unit in units.stays for unit in units.columns[name].tolist())
+    }
 
 
-def _why_inputs_stay(network: Network, name: str, couplings: dict[str, Coupling]) -> str:
+def _why_inputs_stay(network: Network, name: str, outputs: dict[str, str]) -> str:
     if groups_of(network[name]) > 1:
         return GROUPS
     sources = {node.name: node.inputs for node in network.nodes}
@@ -130,10 +303,11 @@ def _why_inputs_stay(network: Network, name: str, couplings: dict[str, Coupling]
         source = frontier.pop()
         if source == INPUT:
             return INPUTS
-        if source in couplings and not _is_depthwise(network[source]):
-            return f"it reads {source!r}, whose units have to stay: {couplings[source].stays}"
-        frontier.extend(sources[source])
-    raise AssertionError("every path leads to the input")
+        if not isinstance(network[source], Weighted) or is_depthwise(network[source]):
+            frontier.extend(sources[source])
+        elif source in outputs:
+            return f"it reads {source!r}, whose units have to stay: {outputs[source]}"
+    return "it reads channels of which not enough is known"
 
 
 def left_out(network: Network, granularity: Granularity) -> dict[str, str]:
@@ -148,42 +322,9 @@ def left_out(network: Network, granularity: Granularity) -> dict[str, str]:
     >>> left_out(chain(layers), Filter())
     {'in groups': 'it is a convolution in groups'}
     """
-    follow = {name for coupling in find_couplings(network) for name in coupling.between}
-    fixed = fixed_layers(network, granularity)
-    return {name: why for name, why in fixed.items() if why not in (OUTPUTS, INPUTS) and name not in follow}
-
-
-def unit_columns(weight: np.ndarray, per_unit: int) -> np.ndarray:
-    """Weight (O, C, ...) as (O, units, columns of a unit): a view whose axis 1 counts the producer's units.
-
-    Examples
-    --------
-    >>> unit_columns(np.arange(6).reshape(1, 6), 2).tolist()  # behind a flatten of images of two positions
-    [[[0, 1], [2, 3], [4, 5]]]
-    """
-    return weight.reshape(len(weight), weight.shape[1] // per_unit, -1)
-
-
-def removable_units(network: Network, coupling: Coupling) -> np.ndarray:
-    """Units that can go without a change of the output: they emit exactly 0, or nothing reads them.
-
-    A unit whose weights are masked and whose bias is not (set by the layer's own `set_mask`) emits a constant, and
-    stays: a constant of an image cannot be moved into the next layer's bias where that pads with zeros.
-
-    Examples
-    --------
-    >>> from sparsenet import Linear, chain
-    >>> network = chain({"hidden": Linear(2, 3), "output": Linear(3, 1)})
-    >>> network.apply_masks({"hidden": np.array([[True, True], [False, False], [True, True]])})
-    >>> removable_units(network, find_couplings(network)[0]).tolist()
-    [False, True, False]
-    """
-    masks = network.masks()
-    unread = [~unit_columns(masks[name], per).any(axis=(0, 2)) for name, per in coupling.consumers.items()]
-    silent = np.zeros(len(masks[coupling.producer]), bool)
-    for name in coupling.owners:
-        if name in masks:
-            unreached = silent | ~masks[name].reshape(len(masks[name]), -1).any(axis=1)
-        shifts = [parameter.value == 0 for parameter in parameters_per_unit(network[name])]
-        silent = unreached & np.logical_and.reduce(shifts)
-    return silent | np.logical_and.reduce(unread)
+    units, unexpected = map_units(network), {}
+    for name, why in fixed_layers(network, granularity).items():
+        follows = is_depthwise(network[name]) and not set(units.outputs[name].tolist()) <= set(units.stays)
+        if why not in (OUTPUTS, INPUTS) and not follows:
+            unexpected[name] = why
+    return unexpected
