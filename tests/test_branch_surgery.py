@@ -10,7 +10,7 @@ from random_graphs import GRAPH_IMAGE, conv, graph_of, random_graph, randomize
 
 import sparsenet as sn
 from sparsenet.pruning.dependency import fixed_layers
-from sparsenet.pruning.masks import Channel, Filter
+from sparsenet.pruning.granularity import Channel, Filter
 
 
 def check_surgery(network, shape, seed=0, *, whole=True):

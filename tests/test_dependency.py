@@ -9,7 +9,7 @@ from random_graphs import conv, graph_of, random_graph
 import sparsenet as sn
 from sparsenet.nn.layer import Layer
 from sparsenet.pruning.dependency import DependencyGroup, Member, fixed_layers, left_out
-from sparsenet.pruning.masks import Channel, Filter
+from sparsenet.pruning.granularity import Channel, Filter
 
 ENDS = {"its inputs are the network's", "its outputs are the network's"}
 

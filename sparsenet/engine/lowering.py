@@ -153,12 +153,17 @@ def _lower_scale(factors: np.ndarray, shifts: np.ndarray, relu: bool, shape: tup
     )
 
 
-def _lower_padding(layer: PadShortcut, input_shape: tuple, shape: tuple) -> CompiledStep:
+def _lower_padding(layer: PadShortcut, input_shape: tuple, shape: tuple) -> CompiledStep | None:
+    """None where the input's channels do not lie in a row between the zeros."""
+    copied = np.flatnonzero(np.array(layer.channels) >= 0)
+    before = int(copied[0]) if copied.size else 0
+    if layer.channels[before : before + layer.in_channels] != tuple(range(layer.in_channels)):
+        return None
     size = int(np.prod(shape))
     return CompiledStep(
         code=entry_points.channel_padding,
         record=entry_points.PADDING,
-        sizes=PadSizes(*input_shape, *shape, layer.stride, layer.first),
+        sizes=PadSizes(*input_shape, *shape, layer.stride, before),
         input_sizes=(int(np.prod(input_shape)),),
         output_size=size,
         parts=shape[0],

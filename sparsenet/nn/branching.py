@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..checks import check_count
+from ..checks import check_count, check_shape
 from .layer import Shape, glorot_uniform
 from .layers import Conv2d, Flatten, Linear, ReLU
 from .merge import Add, PadShortcut
@@ -15,11 +15,9 @@ SHORTCUTS = ("pad", "conv")
 
 
 def _image_channels(input_shape: Shape) -> int:
-    shape = tuple(input_shape)
+    shape = check_shape("input_shape", input_shape)
     if len(shape) != 3:
         raise ValueError(f"input_shape must be (channels, height, width), not {input_shape}")
-    for size in shape:
-        check_count("input_shape", size)
     return shape[0]
 
 

@@ -143,12 +143,27 @@ class UnitMap:
 
 
 def graph_of(network: Network) -> Graph:
-    """The network's layers and what they read, by name."""
+    """The network's layers and what they read, by name.
+
+    Examples
+    --------
+    >>> from sparsenet import Linear, chain
+    >>> {name: reads for name, (layer, reads) in graph_of(chain({"a": Linear(1, 1), "b": Linear(1, 1)})).items()}
+    {'a': ('input',), 'b': ('a',)}
+    """
     return {node.name: (node.layer, node.inputs) for node in network.nodes}
 
 
 def map_units(network: Network) -> UnitMap:
-    """Walk the network and number its units."""
+    """Walk the network and number its units.
+
+    Examples
+    --------
+    >>> from sparsenet import Linear, ReLU, chain
+    >>> units = map_units(chain({"a": Linear(1, 2), "relu": ReLU(), "b": Linear(2, 1)}))
+    >>> units.outputs["a"].tolist() == units.outputs["relu"].tolist() == units.columns["b"].tolist()
+    True
+    """
     graph, numbers, outputs = graph_of(network), _Numbers(), {}
     channels = trace_channels(graph)
     if INPUT in channels.counts:

@@ -68,7 +68,17 @@ def _rows(array: np.ndarray, axis: int, indices: np.ndarray) -> np.ndarray:
 
 
 def find_pools(network: Network, granularity: Granularity) -> list[Pool]:
-    """The units that may go: for `Filter` of each dependency group, for `Channel` those that each layer reads."""
+    """The units that may go: for `Filter` of each dependency group, for `Channel` those that each layer reads.
+
+    Examples
+    --------
+    >>> from sparsenet import Channel, Filter, Linear, chain
+    >>> network = chain({"hidden": Linear(2, 3), "output": Linear(3, 1)})
+    >>> [(pool.name, len(pool.parts[pool.name])) for pool in find_pools(network, Filter())]
+    [('hidden', 3)]
+    >>> [(pool.name, len(pool.parts[pool.name])) for pool in find_pools(network, Channel())]
+    [('output', 3)]
+    """
     found = _of_inputs(network) if granularity.axis == 1 else _of_groups(network)
     pools, names = [], set()
     for parts in found:
@@ -123,6 +133,21 @@ def mask_pools(
         Layers of no pool, handed on as they are.
     overrides : dict name -> sparsity
         By pool.
+
+    Examples
+    --------
+    Two filters of two layers, tied: their sums are 1 + 4 and 2 + 2, so that the second goes in both.
+
+    >>> from functools import partial
+    >>> from sparsenet import Filter, make_masks
+    >>> both = np.arange(2)[:, None]
+    >>> pool = Pool("a + b", 0, {"a": both, "b": both}, whole=False)
+    >>> scores = {"a": np.array([[1.0], [2.0]]), "b": np.array([[4.0], [2.0]])}
+    >>> current = {name: np.ones((2, 1), bool) for name in scores}
+    >>> rule = partial(make_masks, sparsity=0.5, granularity=Filter())
+    >>> masks = mask_pools([pool], scores, current, rule, tied="sum", exclude=(), overrides={})
+    >>> {name: mask[:, 0].tolist() for name, mask in masks.items()}
+    {'a': [True, False], 'b': [True, False]}
     """
     arrays, before, todo = {}, {}, list(pools)
     for name in scores:
@@ -144,7 +169,14 @@ def mask_pools(
 
 
 def pool_overrides(pools: Collection[Pool], overrides: Mapping[str, float]) -> dict[str, float]:
-    """By pool, the sparsity asked for one of its layers: it holds for all that goes with that layer's units."""
+    """By pool, the sparsity asked for one of its layers: it holds for all that goes with that layer's units.
+
+    Examples
+    --------
+    >>> both = np.arange(2)[:, None]
+    >>> pool_overrides([Pool("a + b", 0, {"a": both, "b": both}, whole=False)], {"b": 0.25})
+    {'a + b': 0.25}
+    """
     asked = {}
     for pool in pools:
         values = {overrides[name] for name in pool.parts if name in overrides}
