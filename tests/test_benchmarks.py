@@ -16,6 +16,7 @@ from sparsenet.kernels import naive_conv
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 sys.path.insert(0, str(FOLDER))
 
+import cifar  # noqa: E402
 import mnist  # noqa: E402
 import tables  # noqa: E402
 import worker  # noqa: E402
@@ -362,3 +363,24 @@ def test_the_tables_of_mnist_show_what_is_stored(tmp_path, monkeypatch, capsys):
         "| l1 | 91.00 | 92.00 |",
         "| random | 93.00 | 94.00 |",
     ]
+
+
+def test_the_table_of_cifar_sets_measured_gains_beside_the_arithmetic():
+    def row(accuracy, macs, single, batch):
+        times = {"1": [single - 1, single, single + 1], "32": [batch, batch, batch]}
+        return {"accuracy": accuracy, "parameters": macs // 100, "macs": macs, "latency_us": times}
+
+    rows = {"dense": row(0.75, 40_000_000, 1000, 8_000), "sparse": row(0.734, 4_000_000, 400, 10_000)}
+    assert list(cifar.table({"images": 5000, "epochs": 10, "rows": rows})) == [
+        "| 5,000 images, 10 epochs | accuracy | parameters | MACs | batch 1, µs | speed-up | batch 32, µs | speed-up |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| dense | 75.0 % | 400,000 | 40.0 M (1/1.0) | 1,000 (999 to 1,001) | 1.00 | 8,000 (8,000 to 8,000) | 1.00 |",
+        "| sparse | 73.4 % | 40,000 | 4.0 M (1/10.0) | 400 (399 to 401) | 2.50 | 10,000 (10,000 to 10,000) | 0.80 |",
+    ]
+
+
+def test_a_part_of_the_images_has_as_many_of_each_class():
+    y = np.array([3, *range(10), *range(10)])
+    part = cifar.part_of(sn.Split(np.arange(21.0)[:, None], y), 10)
+    assert part.y.tolist() == [3, 0, 1, 2, 4, 5, 6, 7, 8, 9]  # the first of each class
+    assert part.x[:, 0].tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10]
