@@ -24,7 +24,7 @@ def run_again(tmp_path, tests, **variables):
 
 
 KERNELS = ["tests/test_convolution.py", "tests/test_layers.py", "tests/test_sparse.py", "tests/test_engine.py"]
-ENGINE = ["tests/test_sparse.py", "tests/test_engine.py", "tests/test_program.py"]
+ENGINE = ["tests/test_sparse.py", "tests/test_engine.py", "tests/test_program.py", "tests/test_graph_plans.py"]
 FEW = {"SPARSENET_TEST_EXAMPLES": "25"}
 HASWELL = (
     "+avx,+avx2,+bmi,+bmi2,+f16c,+fma,+lzcnt,+movbe,+popcnt,+sse,+sse2,+sse3,+sse4.1,+sse4.2,+ssse3,+cx16,+fsgsbase"

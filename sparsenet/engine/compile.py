@@ -66,8 +66,11 @@ def compile(
     -----
     Batch normalisation is folded into the layer before it, ReLU into the kernel's last pass over its output, and behind
     a convolution max pooling of 2 x 2 squares too, where tiles allow it and it is faster (with a fixed choice, wherever
-    they do); dropout disappears. The pattern of a sparse layer is its mask: a pruned weight contributes nothing, not
-    0 x NaN. A layer whose fastest form is a dense one multiplies pruned weights as zeros, as the network itself does.
+    they do), or the sum of two branches, which runs once the other one is there; all that where a layer has one reader.
+    Dropout disappears. What is concatenated is written to its place at once, where both ends are compiled.
+
+    The pattern of a sparse layer is its mask: a pruned weight contributes nothing, not 0 x NaN. A layer whose fastest
+    form is a dense one multiplies pruned weights as zeros, as the network itself does.
 
     A plan gives the same bits for the same samples in every call, from whichever threads. Another plan of the same
     network, for another batch or other threads or with other choices, adds in another order.
