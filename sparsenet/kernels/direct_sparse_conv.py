@@ -15,13 +15,8 @@ weight. The loop nest, from the outside (`convolve` to `multiply_tile`):
                         for each entry of the row        an offset into the packed input, and M weights
                             sums += weights * piece      R A multiply-adds of vectors for each of the M weights
 
-<<<<<<< HEAD
-Between the chunks a tile's sums wait in memory; the last chunk adds another branch, ReLU and max pooling, and writes y.
-A dense layer is the pattern with every block present.
-=======
 Between the chunks a tile's sums wait in memory; the last chunk adds another branch of the network, ReLU and max
 pooling, and writes y. A dense layer is the pattern with every block present.
->>>>>>> br-d
 """
 
 from typing import NamedTuple
