@@ -101,7 +101,7 @@ def torch_network(network):
         before = node.inputs[0]
         if isinstance(node.layer, sn.BatchNorm) and follows_alone(network, node, sn.Conv2d):
             place = source[before]
-            modules[place - 1] = fuse_conv_bn_eval(modules[place - 1], torch_module(node.layer).eval())
+            modules[place - 1] = fuse_conv_bn_eval(modules[place - 1].eval(), torch_module(node.layer).eval())
             source[node.name] = place
             continue
         modules.append(torch_module(node.layer, alone=reads_alone(network, node)))

@@ -66,6 +66,7 @@ def multiply_samples(multiply, tiles, workspace, work, g, t, x, samples, y, pack
     work.first, work.last = first_output // m, -(-last_output // m)
     room = (work.last - work.first) * t.sums
     work.y, work.y_size, work.source, work.room = waiting.ctypes.data, waiting.size, 0, tile_samples
+    work.z, work.z_size = work.y, work.y_size  # nothing is added: but it must be an array
     for chunk in range(t.chunks):
         first_input = chunk * g.chunk
         work.chunk = chunk
