@@ -115,9 +115,8 @@ class _Frozen:
         self.network, self.forms, self.setting = network, forms, setting
         self.shapes = network.shapes(input_shape)
         self.steps: list[Step] = []
-        self._held: dict[
-            str, Step
-        ] = {}  # steps that include a sum, by its name: they run where all that is added exists
+        # Steps that include a sum, by its name: they run where all that is added exists.
+        self._held: dict[str, Step] = {}
         self._folded: set[str] = set()
         self._writer = {INPUT: INPUT}  # the step whose output a node's output is
 
