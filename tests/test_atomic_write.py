@@ -81,6 +81,7 @@ def test_a_new_file_has_the_mode_that_the_umask_leaves_and_an_old_one_keeps_its_
 def test_the_umask_of_the_process_is_never_touched(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "umask", None)  # it is one for all threads
     write_atomically(tmp_path / "file", write(b"new"))
+    assert (tmp_path / "file").read_bytes() == b"new"
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="gives files to others")

@@ -131,9 +131,6 @@ ARRAY = np.dtype([("address", np.int64), ("count", np.int64)])
 
 def record_of(kind: type, **more: np.dtype) -> np.dtype:
     """Record of a NamedTuple's fields, 64-bit integers, or the address and count of an array; and of `more` fields."""
-    taken = {name for name in (*get_type_hints(kind), *more) if hasattr(np.record, name)}
-    if taken:
-        raise ValueError(f"a record has attributes of its own named {', '.join(sorted(taken))}")
     fields = [(name, ARRAY if hint is np.ndarray else np.int64) for name, hint in get_type_hints(kind).items()]
     return np.dtype([*fields, *more.items()])
 
