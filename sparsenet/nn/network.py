@@ -153,18 +153,27 @@ class Network:
 
         Layers remember x itself for `backward`, without a copy: it must not be changed in between.
         """
+        return self.outputs(x, training)[self.nodes[-1].name].copy()  # it may be x, or what a layer has saved
+
+    __call__ = forward
+
+    def outputs(self, x: np.ndarray, training: bool = False) -> dict[str, np.ndarray]:
+        """What every layer makes of a batch, by name, and `"input"`: the forward pass, to be read and not written."""
         outputs = {INPUT: self.check_input(x)}
         with use_threads():  # as many as the caller set, and one for BLAS
             for node in self.nodes:
                 outputs[node.name] = node.layer.forward(*(outputs[n] for n in node.inputs), training=training)
         output = outputs[self.nodes[-1].name]
         self._output = output.shape, output.dtype
-        return output.copy()  # it may be x, or what a layer has saved
+        return outputs
 
-    __call__ = forward
+    def backward(
+        self, dy: np.ndarray, *, to_input: bool = True, record: dict[str, np.ndarray] | None = None
+    ) -> np.ndarray | None:
+        """Set every parameter's gradient from dy = dL/d(output); return dL/dx unless `to_input` is False.
 
-    def backward(self, dy: np.ndarray, *, to_input: bool = True) -> np.ndarray | None:
-        """Set every parameter's gradient from dy = dL/d(output); return dL/dx unless `to_input` is False."""
+        `record`, when given, receives dL/d(output) of every layer by name, to be read and not written.
+        """
         if self._output is None:
             raise RuntimeError("backward needs a forward before it")
         self.parameters()  # refuses one that has come to be shared since
@@ -173,6 +182,8 @@ class Network:
         with use_threads():
             for node in reversed(self.nodes):
                 dy = gradients.pop(node.name)
+                if record is not None:
+                    record[node.name] = dy
                 node.layer.set_gradients(dy)
                 if not to_input and set(node.inputs) == {INPUT}:
                     continue

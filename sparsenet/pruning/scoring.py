@@ -1,18 +1,20 @@
-"""Scores of a network's weights: a criterion over its layers, and over batches of data where it asks for gradients."""
+"""Scores of a network's weights: a criterion over its layers, which gets the quantities that it asks for."""
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
-from ..checks import check_count, check_data, check_known
+from ..checks import check_count, check_data, check_known, warn_caller
 from ..machine.threads import threads as use_threads
 from ..nn.losses import softmax_cross_entropy
 from ..nn.network import Network
-from ..nn.parameter import Parameter
 from ..nn.training import Data, Loss, batches
 from .granularity import Arrays
 from .masks import check_scores
+from .probe import Batches
+from .quantities import OF_A_BATCH, OF_ALL_BATCHES, OF_THE_LAYER, OF_THE_NETWORK, batch_quantities
 
 Criterion = Callable[..., np.ndarray]
 
@@ -33,12 +35,17 @@ def score(
     Parameters
     ----------
     criterion : function
-        Its arguments say what it gets: `weight`, `gradient`, `rng` (see `scores`), the arrays read-only. One that asks
-        for the gradient is averaged over batches of `data`: I = mean over b of criterion(theta, dL_b/dtheta).
+        Its arguments say what it gets (see `quantities`), arrays read-only. One that asks for a quantity of a batch is
+        averaged over the samples of `data`: I = sum_b |b| criterion(theta, dL_b/dtheta) / sum_b |b|.
     data : (x, y)
-        Needed by criteria of the gradient. The network is not trained: statistics and dropout are as in evaluation.
+        Needed by criteria of the data. The network is not trained: statistics and dropout are as in evaluation.
     max_batches : int or None
         How many batches, drawn without replacement (None: all).
+
+    Warns
+    -----
+    UserWarning
+        Where a layer before the last has not what the criterion asks for (a scale behind it): it has no scores then.
 
     Examples
     --------
@@ -48,37 +55,99 @@ def score(
     >>> score(network, scores.l1)["fc"].tolist()
     [[1.0, 2.0], [0.5, 0.0]]
     """
-    needs = set(inspect.signature(criterion).parameters)
-    check_known("arguments of the criterion", needs, ("weight", "gradient", "rng"))
+    needs = needs_of(criterion)
     rng = np.random.default_rng(seed)
-    if "gradient" not in needs:
-        return {name: _score_layer(criterion, needs, name, w, rng) for name, w in network.weights().items()}
+    offered = {name: OF_THE_NETWORK[name](network) for name in sorted(needs & set(OF_THE_NETWORK))}
+    parts = None
+    if needs & {*OF_A_BATCH, *OF_ALL_BATCHES}:
+        parts = _draw(data, needs, batch_size, max_batches, rng)
+    with use_threads(threads):
+        for name in sorted(needs & set(OF_ALL_BATCHES)):
+            offered[name] = OF_ALL_BATCHES[name](network, parts, loss)
+        if not needs & set(OF_A_BATCH):
+            scores = _score_layers(network, criterion, needs, offered, rng)
+        else:
+            scores = _average(network, criterion, needs, offered, parts, loss, rng)
+        network.forget()
+    _check_left_out(network, criterion, scores)
+    return scores
+
+
+def needs_of(criterion: Criterion) -> set[str]:
+    """The quantities that a criterion asks for: the names of its arguments.
+
+    Examples
+    --------
+    >>> from sparsenet import scores
+    >>> sorted(needs_of(scores.taylor))
+    ['gradient', 'weight']
+    """
+    needs = {
+        name
+        for name, parameter in inspect.signature(criterion).parameters.items()
+        if parameter.default is parameter.empty
+    }
+    check_known("arguments of the criterion", needs, (*OF_THE_LAYER, *OF_A_BATCH, *OF_ALL_BATCHES, *OF_THE_NETWORK))
+    return needs
+
+
+def _draw(
+    data: Data | None, needs: set[str], batch_size: int, max_batches: int | None, rng: np.random.Generator
+) -> Batches:
     if data is None:
-        raise ValueError("data must be given: the criterion scores by the gradient of the loss")
+        asked = sorted(needs & {*OF_A_BATCH, *OF_ALL_BATCHES})
+        raise ValueError(f"data must be given: the criterion scores by {', '.join(asked)}")
     x, y = check_data("data", data)
     picks = batches(rng.permutation(len(x)), check_count("batch_size", batch_size))
-    picks = picks if max_batches is None else picks[: check_count("max_batches", max_batches)]
+    return Batches(x, y, picks if max_batches is None else picks[: check_count("max_batches", max_batches)])
+
+
+def _average(
+    network: Network,
+    criterion: Criterion,
+    needs: set[str],
+    offered: Mapping[str, Arrays],
+    parts: Batches,
+    loss: Loss,
+    rng: np.random.Generator,
+) -> Arrays:
+    """Scores of a criterion of one batch at a time: the mean over the samples of all."""
     totals = {}
-    with use_threads(threads):
-        for pick in picks:
-            network.backward(loss(network.forward(x[pick]), y[pick])[1], to_input=False)
-            for name, weight in network.weights().items():
-                part = _score_layer(criterion, needs, name, weight, rng)
-                totals[name] = totals[name] + part if name in totals else part
-    return {name: total / len(picks) for name, total in totals.items()}
+    for x, y in parts:
+        given = {**offered, **batch_quantities(network, x, y, loss)}
+        for name, scores in _score_layers(network, criterion, needs, given, rng).items():
+            part = len(x) / parts.samples * scores
+            totals[name] = totals[name] + part if name in totals else part
+    return totals
 
 
-def _score_layer(
-    criterion: Criterion, needs: Collection[str], name: str, weight: Parameter, rng: np.random.Generator
-) -> np.ndarray:
-    """Scores of one layer: checked, and an array of their own."""
-    offered = {"weight": _to_read(weight.value), "gradient": _to_read(weight.grad), "rng": rng}
-    scores = criterion(**{argument: value for argument, value in offered.items() if argument in needs})
-    called = f"the scores of {name!r} by {criterion_name(criterion)}"
-    check_scores(called, scores)
-    if scores.shape != weight.shape:
-        raise ValueError(f"{called} must have the weight's shape {weight.shape}, not {scores.shape}")
-    return np.array(scores)
+def _score_layers(
+    network: Network, criterion: Criterion, needs: set[str], offered: Mapping[str, Arrays], rng: np.random.Generator
+) -> Arrays:
+    """Scores of the layers that have all the criterion asks for: checked, and arrays of their own."""
+    offered = {"weight": {name: weight.value for name, weight in network.weights().items()}, **offered}
+    named = sorted(needs - {"rng"})
+    scores = {}
+    for name, weight in network.weights().items():
+        if all(name in offered[argument] for argument in named):
+            given: dict[str, Any] = {argument: _to_read(offered[argument][name]) for argument in named}
+            made = criterion(**given, **({"rng": rng} if "rng" in needs else {}))
+            called = f"the scores of {name!r} by {criterion_name(criterion)}"
+            check_scores(called, made)
+            if made.shape != weight.shape:
+                raise ValueError(f"{called} must have the weight's shape {weight.shape}, not {made.shape}")
+            scores[name] = np.array(made)
+    return scores
+
+
+def _check_left_out(network: Network, criterion: Criterion, scores: Arrays) -> None:
+    """Say which layers have no scores; the last one need not have any, whose units stay anyway."""
+    missing = [name for name in network.weights() if name not in scores]
+    listed = ", ".join(map(repr, missing))
+    if not scores:
+        raise ValueError(f"no layer has what {criterion_name(criterion)} asks for ({listed})")
+    if missing and missing != list(network.weights())[-1:]:
+        warn_caller(f"{listed}: not scored, for want of what {criterion_name(criterion)} asks for")
 
 
 def _to_read(array: np.ndarray) -> np.ndarray:

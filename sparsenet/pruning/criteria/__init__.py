@@ -1,0 +1,1 @@
+"""Criteria by what they need: of weights, gradients, activations, curvature. `pruning.scores` names them all."""

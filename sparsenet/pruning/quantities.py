@@ -1,0 +1,50 @@
+"""What a criterion may ask for: quantities of each layer, by the name of the criterion's argument.
+
+=====================  ==================================================================  ========================
+argument               what it is                                                          shape
+=====================  ==================================================================  ========================
+`weight`               theta, what the mask leaves of it                                   (O, C/G, kh, kw), (O, I)
+`rng`                  the generator that `score` was given, or one from its seed
+`gradient`             dL_b/dtheta, L_b the mean loss of batch b                           like the weight
+`activations`          what the layer's units emit, behind their normalisation and ReLU    (N, O, H, W), (N, O)
+`activation_gradient`  dL_b/d(activations)                                                 (N, O, H, W), (N, O)
+=====================  ==================================================================  ========================
+
+`gradient`, `activations` and `activation_gradient` are of one batch at a time: a criterion that asks for one of them is
+called for each batch, and its scores are averaged over the samples. All others are of all batches together.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..nn.network import Network
+from ..nn.training import Loss
+from .granularity import Arrays
+from .probe import Batches, activation_of, probe
+
+OF_A_BATCH = ("gradient", "activations", "activation_gradient")
+OF_ALL_BATCHES: dict[str, Callable[[Network, Batches, Loss], Arrays]] = {}
+OF_THE_NETWORK: dict[str, Callable[[Network], Arrays]] = {}
+OF_THE_LAYER = ("weight", "rng")
+
+
+def batch_quantities(network: Network, x: np.ndarray, y: np.ndarray, loss: Loss) -> dict[str, Arrays]:
+    """The quantities of one batch, by argument and layer.
+
+    Examples
+    --------
+    >>> from sparsenet import Linear, chain, mean_squared_error
+    >>> network = chain({"fc": Linear(2, 1)})
+    >>> network["fc"].set_weight(np.array([[1.0, 2.0]]))
+    >>> batch = np.array([[1.0, 0.5]], np.float32), np.ones((1, 1), np.float32)
+    >>> batch_quantities(network, *batch, mean_squared_error)["gradient"]["fc"].tolist()  # 2 (y - t) x
+    [[2.0, 1.0]]
+    """
+    seen = probe(network, x, y, loss)
+    places = {name: activation_of(network, name) for name in network.weights()}
+    return {
+        "gradient": {name: weight.grad for name, weight in network.weights().items()},
+        "activations": {name: seen.outputs[place] for name, place in places.items()},
+        "activation_gradient": {name: seen.gradients[place] for name, place in places.items()},
+    }
