@@ -23,8 +23,9 @@ def run_again(tmp_path, tests, **variables):
     )
 
 
-KERNELS = ["tests/test_convolution.py", "tests/test_layers.py", "tests/test_sparse.py", "tests/test_engine.py"]
-ENGINE = ["tests/test_sparse.py", "tests/test_engine.py", "tests/test_program.py", "tests/test_graph_plans.py"]
+TILES = ["tests/test_sparse.py", "tests/test_sample_lanes.py"]
+KERNELS = ["tests/test_convolution.py", "tests/test_layers.py", *TILES, "tests/test_engine.py"]
+ENGINE = [*TILES, "tests/test_engine.py", "tests/test_program.py", "tests/test_graph_plans.py"]
 FEW = {"SPARSENET_TEST_EXAMPLES": "25"}
 HASWELL = (
     "+avx,+avx2,+bmi,+bmi2,+f16c,+fma,+lzcnt,+movbe,+popcnt,+sse,+sse2,+sse3,+sse4.1,+sse4.2,+ssse3,+cx16,+fsgsbase"
@@ -67,13 +68,13 @@ X86 = platform.machine() in ("x86_64", "AMD64")
         ),
         pytest.param(
             {"NUMBA_CPU_NAME": "skylake-avx512", "NUMBA_CPU_FEATURES": AVX512} | FEW,
-            ENGINE[:1],
+            TILES,
             "",
             id="AVX-512",
             marks=pytest.mark.skipif(not HAS_AVX512, reason="for x86-64 with AVX-512"),
         ),
         pytest.param(
-            {"NUMBA_ENABLE_AVX": "0"} | FEW, ENGINE[:1], "tiles_of or lanes or line_of_sums", id="AVX switched off"
+            {"NUMBA_ENABLE_AVX": "0"} | FEW, TILES, "tiles_of or lanes or line_of_sums", id="AVX switched off"
         ),
     ],
 )

@@ -164,7 +164,7 @@ def test_compile_tells_which_layer_it_is_at(network):
 def test_each_layer_is_compiled_when_compile_says_so(network, monkeypatch):
     events, compile_step = [], program.CompiledStep.compile
     monkeypatch.setattr(program.CompiledStep, "compile", lambda step: (events.append(step.sizes), compile_step(step)))
-    sn.compile(network, SHAPE, batch=8, form="csr", on_layer=lambda name, *_: events.append(name))
+    sn.compile(network, SHAPE, batch=4, form="csr", on_layer=lambda name, *_: events.append(name))
     kinds = [event if isinstance(event, str) else type(event).__name__ for event in events]
     assert kinds == ["conv", "ConvSizes", "flatten", "fc", "LinearSizes", "LinearSizes"]  # for batches, and for one
 

@@ -78,7 +78,7 @@ def _is_single(folded: FoldedLayer, setting: Setting) -> bool:
 
 def _lower(folded: FoldedLayer, matrix: Callable[[], Matrix], setting: Setting) -> Candidate:
     if isinstance(folded.layer, Conv2d):
-        step = lower_convolution(folded, matrix(), setting.input_shape)
+        step = lower_convolution(folded, matrix(), setting.input_shape, batch=setting.batch)
     elif _is_single(folded, setting):
         step = lower_single(folded, matrix())
     else:
@@ -94,7 +94,7 @@ def _dense_block(folded: FoldedLayer, setting: Setting) -> int:
 
     def cost(rows: int) -> float:
         if isinstance(folded.layer, Conv2d):
-            return tile_convolution(geometry_of(folded.layer, setting.input_shape), rows).cost
+            return tile_convolution(geometry_of(folded.layer, setting.input_shape), rows, samples=setting.batch).cost
         return tile_linear(folded.layer.in_features, folded.layer.out_features, batch, rows).cost
 
     return min(_blocks(folded) or (1,), key=cost)

@@ -172,11 +172,11 @@ class _Frozen:
             raise ValueError(f"form of {node.name!r} must be one that this layer can take, not {form!r}")
         chosen, candidate, measured = choose(found, setting)
         compiled, names, inputs = candidate.compiled, folded.names, node.inputs
-        if compiled and isinstance(folded.layer, Conv2d):
+        if compiled and compiled.samples == 1 and isinstance(folded.layer, Conv2d):
             compiled, names, inputs = self._fuse(node, folded, candidate, setting, fixed=not measured)
         single = None
-        if compiled and setting.batch > 1 and not isinstance(folded.layer, Conv2d):
-            single = lower_single(folded, folded.as_dense(1) if chosen == "dense" else folded.matrix)
+        if compiled and compiled.samples > 1:
+            single = self._for_one_sample(folded, candidate, chosen, setting)
         dense = chosen in ("dense", "blas")
         positions = int(np.prod(setting.shape[1:]))
         return Step(
@@ -193,6 +193,12 @@ class _Frozen:
             measured=measured,
             matrix=candidate.matrix,
         )
+
+    def _for_one_sample(self, folded: FoldedLayer, candidate: Candidate, chosen: str, setting: Setting) -> CompiledStep:
+        """What runs in the place of a step whose lanes are samples."""
+        if isinstance(folded.layer, Conv2d):
+            return lower_convolution(folded, candidate.matrix(), setting.input_shape)
+        return lower_single(folded, folded.as_dense(1) if chosen == "dense" else folded.matrix)
 
     def _fuse(
         self, node: Node, folded: FoldedLayer, candidate: Candidate, setting: Setting, *, fixed: bool

@@ -13,6 +13,7 @@ import numpy as np
 from ..kernels.direct_sparse_conv import TILE_CALL, ConvSizes, Scratch, TiledWeights, TileSizes, convolve, multiply_tile
 from ..kernels.merging import add_to, add_two, copy_to, pad_channels
 from ..kernels.pooling import average_forward, max_forward, max_squares
+from ..kernels.sample_lanes_conv import SampleConvSizes, convolve_samples
 from ..kernels.sparse_linear import (
     LinearSizes,
     RowWeights,
@@ -121,8 +122,8 @@ def _tiled_record(sizes: type) -> np.dtype:
     return _record(sizes, multiply=np.dtype(np.int64), tiled=TILED)
 
 
-CONVOLUTION, BATCH_LINEAR = _tiled_record(ConvSizes), _tiled_record(LinearSizes)
-TILED_AT = CONVOLUTION.fields["tiled"][1]  # bytes from the start of either record
+CONVOLUTION, SAMPLE_CONVOLUTION, BATCH_LINEAR = map(_tiled_record, (ConvSizes, SampleConvSizes, LinearSizes))
+TILED_AT = CONVOLUTION.fields["tiled"][1]  # bytes from the start of each of these records
 ROW_LINEAR, SLICED_LINEAR = (_record(LinearSizes, weights=record_of(kind)) for kind in (RowWeights, SlicedWeights))
 POOLING, SCALING = _record(PoolSizes), _record(ScaleSizes, weights=record_of(ScaleWeights))
 ADDITION, CONCATENATION, PADDING = (_record(sizes) for sizes in (AddSizes, ConcatSizes, PadSizes))
@@ -176,6 +177,35 @@ def convolution() -> int:
     return step(run)
 
 
+@inlined
+def _batch(s, first, last, workspace):
+    """Numbers of the samples first ... last - 1 of x and of y, the packed input, the waiting sums."""
+    scratch, samples = s.tiled.scratch, last - first
+    x = floats(s.x.address + 4 * first * s.x.count, samples * s.x.count)
+    y = floats(s.y.address + 4 * first * s.y.count, samples * s.y.count)
+    packed, waiting = (
+        floats(workspace + scratch.packed, scratch.packed_size),
+        floats(workspace + scratch.sums, scratch.sums_size),
+    )
+    return x, y, packed, waiting
+
+
+@cache
+def sample_convolution() -> int:
+    """The convolution of small images in batches, for tiles of any size."""
+
+    def run(address, first, last, part, parts, workspace):
+        s, work = record_at(address, SAMPLE_CONVOLUTION), record_at(workspace, TILE_CALL)
+        t, tiled, samples = s.tiled, address + TILED_AT, last - first
+        reads = integers(t.weights.reads.address, t.weights.reads.count)
+        x, y, packed, waiting = _batch(s, first, last, workspace)
+        convolve_samples(
+            s.multiply, tiled, workspace, work, s.sizes, t, x, samples, reads, y, packed, waiting, part, parts
+        )
+
+    return step(run)
+
+
 @cache
 def batch_linear() -> int:
     """The fully connected layer for batches, for tiles of any size."""
@@ -183,10 +213,7 @@ def batch_linear() -> int:
     def run(address, first, last, part, parts, workspace):
         s, work = record_at(address, BATCH_LINEAR), record_at(workspace, TILE_CALL)
         t, tiled, samples = s.tiled, address + TILED_AT, last - first
-        packed = floats(workspace + t.scratch.packed, t.scratch.packed_size)
-        waiting = floats(workspace + t.scratch.sums, t.scratch.sums_size)
-        x = floats(s.x.address + 4 * first * s.x.count, samples * s.x.count)
-        y = floats(s.y.address + 4 * first * s.y.count, samples * s.y.count)
+        x, y, packed, waiting = _batch(s, first, last, workspace)
         multiply_samples(s.multiply, tiled, workspace, work, s.sizes, t, x, samples, y, packed, waiting, part, parts)
 
     return step(run)

@@ -6,7 +6,8 @@ from functools import partial
 import numpy as np
 from scipy.sparse import bsr_array, csr_array
 
-from ..kernels.tiling import Geometry, tile_convolution, tile_linear
+from ..kernels.sample_lanes_conv import SampleConvSizes
+from ..kernels.tiling import Geometry, Tiling, tile_convolution, tile_linear
 from ..kernels.weight_packing import (
     block_of,
     count_weights,
@@ -44,18 +45,26 @@ def _density(matrix: csr_array | bsr_array, groups: int = 1) -> float:
 
 
 def lower_convolution(
-    folded: FoldedLayer, matrix: csr_array | bsr_array, input_shape: tuple, *, pool: bool = False, adds: bool = False
+    folded: FoldedLayer,
+    matrix: csr_array | bsr_array,
+    input_shape: tuple,
+    *,
+    pool: bool = False,
+    adds: bool = False,
+    batch: int = 1,
 ) -> CompiledStep | None:
     """Direct sparse convolution by `matrix`, with tiles of as many output channels as its blocks have.
 
     While the sums are in registers, with `adds` a second input is added to them, before ReLU, and with `pool` max
-    pooling of 2 x 2 squares follows; None where tiles do not allow it.
+    pooling of 2 x 2 squares follows; None where tiles do not allow it. In a `batch` the lanes may be samples.
     """
     g = geometry_of(folded.layer, input_shape)
     density = _density(matrix, g.groups)
-    tiling = tile_convolution(g, block_of(matrix), density=density, relu=folded.relu, pool=pool)
+    tiling = tile_convolution(g, block_of(matrix), density=density, relu=folded.relu, pool=pool, samples=batch)
     if tiling is None or (adds and tiling.tile.channel_lanes):
         return None
+    if isinstance(tiling.sizes, SampleConvSizes):
+        return _lower_samples(folded, matrix, g, tiling)
     weights, sizes = pack_convolution(matrix, folded.bias, g, tiling), tiling.sizes
     output_size = tiling.tiles.outputs * tiling.tiles.plane
     tiles = -(-sizes.area_rows // sizes.tile_rows) * -(-sizes.area_columns // sizes.tile_columns)
@@ -72,6 +81,30 @@ def lower_convolution(
         sums=tiles * tiling.tiles.blocks * tiling.tiles.sums + LINE,
         parts=sizes.areas_y * sizes.areas_x,
         work=count_weights(weights) * int(np.prod(g.output)),
+    )
+
+
+def _lower_samples(folded: FoldedLayer, matrix: csr_array | bsr_array, g: Geometry, tiling: Tiling) -> CompiledStep:
+    """The convolution with samples as lanes; threads share the outputs where there are few samples."""
+    weights, sizes, tiles = pack_convolution(matrix, folded.bias, g, tiling), tiling.sizes, tiling.tiles
+    pieces = -(-tiles.blocks * tiles.block * tiles.plane * 4 // SUMS_BYTES)
+    most = -(-tiles.blocks // pieces) + 1  # block rows of a part
+    count = sizes.out_height * -(-sizes.out_width // sizes.tile_rows)
+    return CompiledStep(
+        code=entry_points.sample_convolution,
+        record=entry_points.SAMPLE_CONVOLUTION,
+        multiply=partial(entry_points.tile_multiplier, tiling.tile),
+        tiles=tiles,
+        sizes=sizes,
+        input_sizes=(sizes.inputs,),
+        output_size=sizes.outputs,
+        weights=weights,
+        packed=sizes.chunk * (sizes.length + sizes.height * sizes.width * LINE) + LINE,
+        sums=most * (tiles.block * tiles.plane + count * tiles.sums) + LINE,
+        samples=sizes.lanes,
+        parts=tiles.blocks,
+        pieces=pieces,
+        work=count_weights(weights) * int(np.prod(g.output)) * sizes.lanes,
     )
 
 

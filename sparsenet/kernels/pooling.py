@@ -27,18 +27,28 @@ THREAD_ELEMENTS = 1 << 15  # the fewest elements that a second thread is woken f
 
 @kernel
 def max_forward(start, stop, x, window_h, window_w, stride_h, stride_w, pad_h, pad_w, y):
-    """Max pooling of the planes start <= plane < stop."""
+    """Max pooling of the planes start <= plane < stop: the rows of a window, all columns at once, then its columns.
+
+    A NaN passes: it is unequal to itself.
+    """
     _, height, width = x.shape
     _, out_h, out_w = y.shape
+    column_best = np.empty(width, x.dtype)
     for plane in range(start, stop):
         for r in range(out_h):
+            top = r * stride_h - pad_h
+            column_best[:] = x[plane, max(top, 0)]
+            for h in range(max(top, 0) + 1, min(top + window_h, height)):
+                row = x[plane, h]
+                for w in range(width):
+                    value, best = row[w], column_best[w]
+                    column_best[w] = value if (value > best) | (value != value) else best
             for q in range(out_w):
-                top, left = r * stride_h - pad_h, q * stride_w - pad_w
-                best = x[plane, max(top, 0), max(left, 0)]
-                for h in range(max(top, 0), min(top + window_h, height)):
-                    for w in range(max(left, 0), min(left + window_w, width)):
-                        value = x[plane, h, w]
-                        best = value if (value > best) | (value != value) else best  # the second lets a NaN through
+                left = q * stride_w - pad_w
+                best = column_best[max(left, 0)]
+                for w in range(max(left, 0) + 1, min(left + window_w, width)):
+                    value = column_best[w]
+                    best = value if (value > best) | (value != value) else best
                 y[plane, r, q] = best
 
 

@@ -12,10 +12,12 @@ from ..machine.tile_shape import Tile
 from ..machine.vectors import LANES, LINE, REGISTERS, WIDEST
 from .direct_sparse_conv import ConvSizes, TileSizes
 from .im2col_conv import output_size
+from .sample_lanes_conv import SampleConvSizes
 from .sparse_linear import LinearSizes
 
 PACKED_BYTES = 28 * 1024  # of a packed input that stays in the first-level cache (of 32 to 64 KB)
 LARGEST_PACKED = 8  # times PACKED_BYTES: larger ones are not tried, unless one channel alone needs one
+FEWEST_SAMPLES = LANES // 2 + 1  # of a batch, for which lanes may be samples
 GROUP_BYTES = 12 * 1024  # of weights that all tiles of a packed input use before the next ones
 SUMS_IN_FLIGHT = 9  # multiply-adds that are under way at once: fewer vectors in a tile wait for each other
 # Costs, in multiply-adds of one vector:
@@ -34,7 +36,7 @@ class Tiling(NamedTuple):
     cost: float
     tile: Tile
     tiles: TileSizes
-    sizes: ConvSizes | LinearSizes
+    sizes: ConvSizes | LinearSizes | SampleConvSizes
 
 
 class Geometry(NamedTuple):
@@ -101,12 +103,12 @@ def row_taps(g: Geometry) -> Taps:
 
 
 def tile_convolution(
-    g: Geometry, block: int, *, density: float = 1.0, relu: bool = False, pool: bool = False
+    g: Geometry, block: int, *, density: float = 1.0, relu: bool = False, pool: bool = False, samples: int = 1
 ) -> Tiling | None:
     """The cheapest tiling with tiles of M = `block` outputs for weights of which the fraction `density` is kept.
 
-    With M = LINE the lanes of the tiles are output channels. With `pool` the output is the maxima of its 2 x 2 squares:
-    None where no tiling allows that.
+    With M = LINE the lanes of the tiles are output channels; in a batch of `samples` they may be samples. With `pool`
+    the output is the maxima of its 2 x 2 squares: None where no tiling allows that.
     """
     if block == LINE:
         ways = _channel_tilings(g, density, relu)
@@ -114,6 +116,8 @@ def tile_convolution(
         ways = [*_line_tilings(g, block, density, relu), *_pointwise_tilings(g, block, density, relu)]
     else:
         ways = _line_tilings(g, block, density, relu)
+    if samples >= FEWEST_SAMPLES and block < LINE and not pool:
+        ways = [*ways, *_sample_tilings(g, block, density, relu, samples)]
     if pool:
         ways = filter(None, map(_pooled, ways))
     return min(ways, key=lambda way: way.cost, default=None)
@@ -190,6 +194,37 @@ def _channel_tilings(g: Geometry, density: float, relu: bool) -> Iterator[Tiling
         yield from _in_chunks(g, tile, _tile_sizes(g, tile, out_w, 1, relu), sizes, density)
 
 
+def _sample_tilings(g: Geometry, block: int, density: float, relu: bool, samples: int) -> Iterator[Tiling]:
+    """Lanes are samples, a line of the packed input is a position; the cost is that of one sample."""
+    (channels, *_), (out_h, out_w), inputs = g.shape, g.output, g.shape[0] // g.groups
+    columns, rows = phases(g.kernel[1], g.stride[1], g.dilation[1]), row_taps(g)
+    depth, pitch, plane = out_h + rows.reach, out_w + columns.reach, g.shape[1] * g.shape[2]
+    length, entries = columns.count * rows.count * depth * pitch * LINE, density * inputs * g.kernel[0] * g.kernel[1]
+    for tile_rows, across in product(TILE_ROWS, range(1, LINE // LANES + 1)):
+        tile, lanes = Tile(block, tile_rows, across), across * LANES
+        if not tile.fits or tile_rows > out_w:
+            continue
+        tiles = _tile_sizes(g, tile, lanes, LANES, relu)._replace(plane=out_h * out_w * lanes)
+        count = out_h * -(-out_w // tile_rows)
+        for chunks in _numbers_of_chunks(channels, (length + plane * LINE) * 4):
+            chunk = -(-channels // chunks)
+            lines = min(inputs * length / LINE, entries * tile_rows) * _missed(chunk * (length + plane * LINE) * 4)
+            row = _cost_of_row(tile, entries, -(-chunks // g.groups), lines)
+            packing = channels * (length // LINE + plane) + g.outputs * out_h * out_w
+            cost = -(-samples // lanes) / samples * (count * tiles.blocks * row + packing * PACK_LINE)
+            sizes = SampleConvSizes(
+                *g.shape, *g.stride, *g.padding, out_h, out_w, columns.count, rows.count, depth, pitch, length, chunk,
+                tile_rows, _block_rows(tile, tiles.blocks, entries / chunks), channels * plane,
+                g.outputs * out_h * out_w, 1, lanes,
+            )  # fmt: skip
+            yield Tiling(cost, tile, tiles._replace(chunks=chunks), sizes)
+
+
+def _block_rows(tile: Tile, blocks: int, entries: float) -> int:
+    """How many block rows of so many entries all tiles of a packed input use before the next ones."""
+    return int(max(1, min(blocks, GROUP_BYTES / max(1, entries * (1 + tile.block) * 4))))
+
+
 def _equal_parts(length: int) -> list[int]:
     """Rows of areas that share so many rows equally."""
     return sorted({-(-length // pieces) for pieces in range(1, length + 1)})
@@ -253,8 +288,7 @@ def _in_chunks(g: Geometry, tile: Tile, tiles: TileSizes, sizes: ConvSizes, dens
         lines = min(inputs * sizes.length / LINE, entries * tile.rows)
         row = _cost_of_row(tile, entries, -(-chunks // g.groups), lines * _missed(chunk * sizes.length * 4))
         cost = areas * (count * tiles.blocks * row + channels * sizes.length // LINE * PACK_LINE)
-        weights = entries / chunks * (1 + tile.block) * 4  # bytes of a block row in a chunk
-        block_rows = int(max(1, min(tiles.blocks, GROUP_BYTES / max(1, weights))))
+        block_rows = _block_rows(tile, tiles.blocks, entries / chunks)
         yield Tiling(cost, tile, tiles._replace(chunks=chunks), sizes._replace(chunk=chunk, block_rows=block_rows))
 
 

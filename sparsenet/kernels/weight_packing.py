@@ -10,8 +10,9 @@ from scipy.sparse import bsr_array, csr_array
 
 from ..machine.vectors import LINE
 from .direct_sparse_conv import TiledWeights
+from .sample_lanes_conv import SampleConvSizes
 from .sparse_linear import LinearSizes, RowWeights, SlicedWeights
-from .tiling import Geometry, Tiling, column_taps, row_taps
+from .tiling import Geometry, Tiling, column_taps, phases, row_taps
 
 OFFSETS = 1 << 16  # inputs that an offset of 16 bits reaches
 SIGMA = 16 * LINE  # outputs that are sorted by their number of entries: threads get about as much of each
@@ -67,15 +68,18 @@ def pack_convolution(matrix: csr_array | bsr_array, bias: np.ndarray, g: Geometr
     -----
     Column (c, i, j) lies in copy p and row phase h, `down` lines and `right` places further (`tiling.Taps`):
     offset = c' length + ((p phases + h) depth + down) LINE + right, c' = c within its chunk; in zero-padded rows it is
-    c' length + i d row_pitch + j d.
+    c' length + i d row_pitch + j d; where lanes are samples, with a line for each place,
+    c' length + (((p phases + h) depth + down) pitch + right) LINE.
     """
-    sizes, across, below = tiling.sizes, column_taps(g), row_taps(g)
+    sizes, by_sample = tiling.sizes, isinstance(tiling.sizes, SampleConvSizes)
+    below, across = row_taps(g), phases(g.kernel[1], g.stride[1], g.dilation[1]) if by_sample else column_taps(g)
     channel, i, j = np.indices((g.shape[0], *g.kernel)).reshape(3, -1)
-    if sizes.row_pitch:
+    if not by_sample and sizes.row_pitch:
         copy, place = 0 * j, i * g.dilation[0] * sizes.row_pitch + j * g.dilation[1]
     else:
         copy = np.array(across.copies)[j] * sizes.phases + np.array(below.copies)[i]
-        place = (copy * sizes.depth + np.array(below.shifts)[i]) * LINE + np.array(across.shifts)[j]
+        down, right = copy * sizes.depth + np.array(below.shifts)[i], np.array(across.shifts)[j]
+        place = (down * sizes.pitch + right) * LINE if by_sample else down * LINE + right
     reads = np.zeros((sizes.columns * sizes.phases, g.shape[0]), np.int64)
     used = np.unique(matrix.indices)
     reads[copy[used], channel[used]] = 1
