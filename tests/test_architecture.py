@@ -27,7 +27,7 @@ FLOORS = {
     "cli": 6,
     "__main__": 7,
 }
-PURE = {"granularity", "scores", "ties", "masks", "strategies", "schedules"}
+PURE = {"allocation", "granularity", "scores", "ties", "masks", "strategies", "schedules"}
 
 
 def floor_of(path, package=PACKAGE):

@@ -6,7 +6,8 @@ already pruned stay pruned and count.
 
 Scope: `"global"` finds by itself which layers can spare weights (99.29 % against 98.94 % on MNIST, L1, 90 % gone in one
 step), mostly those with the most weights, which need not be those that cost the time. `"layer"` takes the same part of
-each, which makes the convolutions fast too, and is for scores that do not compare across layers.
+each, which makes the convolutions fast too, and is for scores that do not compare across layers. `"erk"` takes of each
+what its shape allows (see `allocation`): small layers stay denser than with `"layer"`, whatever the scores.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,6 +15,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from ..checks import check_count, check_fraction, check_known
+from .allocation import erk_sparsities
 from .granularity import Arrays, Granularity, Weight, spread_over_weights, sum_over_structures
 from .ties import settled_by_index, warn_of_ties
 
@@ -120,8 +122,9 @@ def make_masks(
         Fraction removed of all units, those pruned before (`current`) included.
     granularity : Weight, Filter, Channel or Block
         What goes as one.
-    scope : "layer" or "global"
-        The lowest of each layer, or of all layers together.
+    scope : "layer", "global" or "erk"
+        The lowest of each layer, or of all layers together; or of each layer as many as ERK gives it by its shape, in
+        all the same number of weights (of whole units, the same fractions).
     current : dict of masks, optional
         Masks so far: what they prune stays pruned.
     exclude : names
@@ -194,11 +197,12 @@ def prune_lowest_units(
     check_count("keep_at_least", keep_at_least, at_least=0)
     overrides = overrides or {}
     _check(scores, granularity, current, exclude, overrides)
-    if scope not in ("layer", "global"):
-        raise ValueError(f'scope must be "layer" or "global", not {scope!r}')
+    if scope not in ("layer", "global", "erk"):
+        raise ValueError(f'scope must be "layer", "global" or "erk", not {scope!r}')
     masks = {name: _current(name, scores, current) for name in scores}
     pooled = [name for name in scores if name not in exclude and name not in overrides]
-    pools = [(pooled, sparsity)] if scope == "global" else [([name], sparsity) for name in pooled]
+    by_shape = erk_sparsities({name: scores[name].shape for name in pooled}, sparsity) if scope == "erk" else {}
+    pools = [(pooled, sparsity)] if scope == "global" else [([n], by_shape.get(n, sparsity)) for n in pooled]
     pools += [([n], check_fraction(f"overrides[{n!r}]", s)) for n, s in overrides.items()]
     for names, pool_sparsity in pools:
         if names:
