@@ -13,6 +13,7 @@ _HOMES = {
     "nn.merge": ("Add", "Concat", "PadShortcut"),
     "nn.network": ("Graph", "Network", "Node", "chain"),
     "nn.losses": ("mean_squared_error", "softmax_cross_entropy"),
+    "nn.distillation": ("distillation", "label_accuracy", "with_teacher"),
     "nn.optimizers": ("SGD", "Adam"),
     "nn.training": ("evaluate", "fit", "predict"),
     "files.checkpoint": ("load_network", "save_network"),
