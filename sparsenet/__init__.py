@@ -29,10 +29,12 @@ _HOMES = {
     "data.datasets": ("Dataset", "Split", "load_dataset"),
     "lab.break_even": ("LayerShape", "calibrate"),
     "lab.costs": ("cost_report",),
+    "lab.robustness": ("robustness",),
     "machine.threads": ("threads",),
 }
 _MODULES = {
     "augment": "nn.augment",
+    "corruptions": "nn.corruptions",
     "losses": "nn.losses",
     "models": "nn.models",
     "optimizers": "nn.optimizers",
