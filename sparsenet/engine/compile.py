@@ -170,10 +170,11 @@ class _Frozen:
         found = candidates(form, folded, setting)
         if not found:
             raise ValueError(f"form of {node.name!r} must be one that this layer can take, not {form!r}")
-        chosen, candidate, measured = choose(found, setting)
+        choice = choose(found, setting)
+        chosen, candidate = choice.form, choice.candidate
         compiled, names, inputs = candidate.compiled, folded.names, node.inputs
         if compiled and compiled.samples == 1 and isinstance(folded.layer, Conv2d):
-            compiled, names, inputs = self._fuse(node, folded, candidate, setting, fixed=not measured)
+            compiled, names, inputs = self._fuse(node, folded, candidate, setting, fixed=not choice.measured)
         single = None
         if compiled and compiled.samples > 1:
             single = self._for_one_sample(folded, candidate, chosen, setting)
@@ -190,7 +191,8 @@ class _Frozen:
             candidate.run,
             names,
             macs=(folded.weight.size if dense else folded.matrix.nnz) * positions,
-            measured=measured,
+            measured=choice.measured,
+            costs=choice.costs,
             matrix=candidate.matrix,
         )
 

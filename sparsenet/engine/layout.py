@@ -40,6 +40,8 @@ class Step:
         Multiply-adds for one sample with the weights of its form: the kept ones, in a dense form all.
     measured : dict form -> seconds
         What each candidate took for a batch when the plan chose.
+    costs : dict form -> float
+        What the model thinks that each costs, 0 where it does not know; for comparison with each other only.
     matrix : function () -> csr_array or bsr_array, optional
         The weights that it multiplies by.
     """
@@ -55,6 +57,7 @@ class Step:
     folded: tuple[str, ...] = ()
     macs: int = 0
     measured: dict[str, float] = field(default_factory=dict)
+    costs: dict[str, float] = field(default_factory=dict)
     matrix: Callable[[], csr_array | bsr_array] | None = None
 
     def compile(self) -> None:

@@ -81,6 +81,7 @@ def lower_convolution(
         sums=tiles * tiling.tiles.blocks * tiling.tiles.sums + LINE,
         parts=sizes.areas_y * sizes.areas_x,
         work=count_weights(weights) * int(np.prod(g.output)),
+        cost=tiling.cost,
     )
 
 
@@ -105,6 +106,7 @@ def _lower_samples(folded: FoldedLayer, matrix: csr_array | bsr_array, g: Geomet
         parts=tiles.blocks,
         pieces=pieces,
         work=count_weights(weights) * int(np.prod(g.output)) * sizes.lanes,
+        cost=tiling.cost,
     )
 
 
@@ -136,6 +138,7 @@ def lower_linear(folded: FoldedLayer, matrix: csr_array | bsr_array, batch: int,
         parts=vectors,
         pieces=pieces,
         work=count_weights(weights) * plane * stack,
+        cost=tiling.cost,
     )
 
 

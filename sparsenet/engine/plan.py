@@ -94,8 +94,10 @@ class Plan:
             seconds[step.name] = time.perf_counter() - start
         return seconds
 
-    def explain(self) -> str:
+    def explain(self, *, verbose: bool = False) -> str:
         """A line per step: layer, form, output shape, time for a batch, share of the machine's peak, why this form.
+
+        With `verbose` also what the model of costs thought of the forms, the best one 1, and the tile that was chosen.
 
         The peak is multiply-adds a second of one core with all operands in registers, measured once in a process, times
         the threads. The share counts multiply-adds with the weights of the form: the kept ones, in a dense form all.
@@ -114,7 +116,7 @@ class Plan:
             line = (
                 f"  {step.name + folded:30} {step.form or '-':8} {step.shape!s:16} {1e6 * seconds:9,.1f} us {share:14}"
             )
-            lines.append(f"{line} {_reason(step)}".rstrip())
+            lines.append(f"{line} {_reason(step)}{_model(step) if verbose else ''}".rstrip())
         return "\n".join(lines)
 
     def _check(self, x: np.ndarray) -> np.ndarray:
@@ -133,6 +135,16 @@ def _reason(step: Step) -> str:
         tried = sorted(step.measured.items(), key=lambda pair: pair[1])
         return "candidates, us: " + ", ".join(f"{name} {1e6 * seconds:,.1f}" for name, seconds in tried)
     return "the only candidate" if step.form else ""
+
+
+def _model(step: Step) -> str:
+    """What the model of costs thought: the forms against the best one, the tile."""
+    known = sorted((cost, name) for name, cost in step.costs.items() if cost)
+    if not known:
+        return ""
+    tile = step.compiled.multiply.args[0] if step.compiled and step.compiled.multiply else None
+    lanes = "" if tile is None else f"; {tile.outputs} outputs x {tile.rows} rows x {tile.across} vectors"
+    return "; model: " + ", ".join(f"{name} {cost / known[0][0]:.2f}" for cost, name in known) + lanes
 
 
 def _trimmed(matrix: csr_array | bsr_array, outputs: int) -> csr_array | bsr_array:

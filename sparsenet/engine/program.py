@@ -49,6 +49,9 @@ class CompiledStep:
         The most parts that the work on these samples divides into, and the fewest, so that scratch memory stays small.
     work : int
         Multiply-adds of these samples, or what takes as long.
+    cost : float
+        What the model of `tiling` thinks that the layer costs, to be compared with its other forms; 0 where it has
+        none.
     """
 
     code: Callable[[], int]
@@ -65,6 +68,7 @@ class CompiledStep:
     parts: int = 1
     pieces: int = 1
     work: int = 0
+    cost: float = 0.0
 
     def divided(self, threads: int, batch: int) -> "CompiledStep":
         """The same step for few images, its outputs divided among the threads where that is better than its areas."""
