@@ -31,9 +31,7 @@ def test_against_the_definitions(weight, n):
     expected = defined.shared_out(defined.geometric_median(weight), weight)
     np.testing.assert_allclose(sn.scores.fpgm(weight), expected, rtol=1e-12)
     scale = np.linspace(-2, 1, len(weight))
-    np.testing.assert_allclose(
-        sn.scores.slimming(weight, scale), defined.shared_out(np.abs(scale), weight), rtol=1e-14
-    )
+    np.testing.assert_allclose(sn.scores.slimming(weight, scale), defined.shared_out(np.abs(scale), weight), rtol=1e-14)
 
 
 @given(WEIGHTS)

@@ -57,9 +57,7 @@ def mean_activation(weight: np.ndarray, activations: np.ndarray) -> np.ndarray:
     return over_weights(np.abs(_by_position(activations)).mean(axis=(0, 2), dtype=np.float64), weight)
 
 
-def taylor_feature_maps(
-    weight: np.ndarray, activations: np.ndarray, activation_gradient: np.ndarray
-) -> np.ndarray:
+def taylor_feature_maps(weight: np.ndarray, activations: np.ndarray, activation_gradient: np.ndarray) -> np.ndarray:
     """First-order change of a sample's loss without the filter's feature map, its magnitude averaged over samples.
 
     Notes
