@@ -193,7 +193,7 @@ def test_wanda_reads_what_the_layer_before_emits(rng):
 
 
 def test_wanda_finds_the_weight_that_costs_the_output_least(rng):
-    """For one output the squared error of deleting weight i alone is exactly (theta_i ||x_i||)^2, summed over samples."""
+    """Deleting weight i alone changes its output by exactly theta_i x_i: squared and summed, the score squared."""
     network, x = (
         sn.chain({"fc": sn.Linear(5, 3, seed=4)}).astype(np.float64),
         rng.standard_normal((20, 5)) * range(1, 6),

@@ -311,7 +311,7 @@ def test_public_functions_have_type_hints():
 
 
 def test_every_public_function_of_pruning_has_an_example():
-    for path in sorted((PACKAGE / "pruning").glob("*.py")):
+    for path in sorted((PACKAGE / "pruning").rglob("*.py")):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
                 assert ">>>" in (ast.get_docstring(node) or ""), f"{path.name}: {node.name} has no example"

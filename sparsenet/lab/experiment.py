@@ -14,8 +14,8 @@ from ..nn.network import Network
 from ..nn.optimizers import SGD, cosine
 from ..nn.training import Epoch, evaluate, fit
 from ..pruning.cycle import PruneHistory, iterative_prune
-from ..pruning.schedules import SCHEDULES
 from ..pruning.quantities import OF_A_BATCH, OF_ALL_BATCHES
+from ..pruning.schedules import SCHEDULES
 from ..pruning.scores import CRITERIA
 from ..pruning.scoring import needs_of, score
 from ..pruning.strategies import STRATEGIES

@@ -116,7 +116,9 @@ def fpgm(weight: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> fpgm(np.array([[1.0, 1.0], [4.0, 5.0], [1.0, 2.0]])).sum(axis=1).round(3).tolist()  # 5 + 1, 5 + 4.243, 1 + 4.243
+    Distances 5 and 1, 5 and sqrt(18), 1 and sqrt(18): the third filter is in the middle.
+
+    >>> fpgm(np.array([[1.0, 1.0], [4.0, 5.0], [1.0, 2.0]])).sum(axis=1).round(3).tolist()
     [6.0, 9.243, 5.243]
     """
     filters = weight.reshape(len(weight), -1).astype(np.float64)

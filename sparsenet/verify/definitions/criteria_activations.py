@@ -22,7 +22,7 @@ def _emitted(activations: np.ndarray) -> list[list[float]]:
 
 
 def gate_derivative(loss: Callable[[np.ndarray], float], filters: int, step: float = 1e-5) -> np.ndarray:
-    """dL/dz of each filter at z = 1, by central differences: L(z) is the loss with filter o's map multiplied by z[o]."""
+    """dL/dz of each filter at z = 1, from differences; L(z) is the loss with filter o's map multiplied by z[o]."""
     derivatives = np.zeros(filters)
     for o in range(filters):
         above, below = np.ones(filters), np.ones(filters)
