@@ -227,16 +227,16 @@ def table(result):
     yield f"| accuracy, at once → retrained for {result['retrain_epochs']} epochs | {' | '.join(SETTINGS)} |"
     yield f"|{' --- |' * (1 + len(SETTINGS))}"
     for name, row in result["rows"].items():
-        found = row["accuracy"] or {}
+        found = row["accuracy"]
         cells = [
-            f"{percent(found[s]['at_once'])} → {percent(found[s]['retrained'])}" if s in found else "–"
-            for s in SETTINGS
+            f"{percent(found[setting]['at_once'])} → {percent(found[setting]['retrained'])}" if found else "-"
+            for setting in SETTINGS
         ]
         yield f"| `{name}` | {' | '.join(cells)} |"
 
 
 def number(value):
-    return "–" if value is None else f"{value:+.2f}"
+    return "-" if value is None else f"{value:+.2f}"
 
 
 def percent(value):
