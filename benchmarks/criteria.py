@@ -103,7 +103,7 @@ def changes_by_weight(network, data, sample, seed):
 
 
 def changes_by_filter(network, data):
-    """By layer, the last one left out: L - L with one filter's map 0, of all filters."""
+    """By layer, the last one left out: L(without it) - L of each filter, its map set to 0."""
     outputs = network.outputs(data.x)
     before, found = loss_behind(network, outputs, {}, data.y), {}
     for name in list(network.weights())[:-1]:
