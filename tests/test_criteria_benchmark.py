@@ -11,7 +11,7 @@ import sparsenet as sn
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
-import criteria  # noqa: E402
+import criteria
 
 
 @pytest.fixture(scope="module")
