@@ -10,7 +10,8 @@ taken in float64. Of each criterion: Spearman's rank correlation of its scores w
 (the mean over the layers) and over all layers at once. Then, in one step, 90 % of the weights go (of each layer, or of
 all), or half of the filters and hidden neurons of each layer: accuracy on the test images at once, and after a brief
 retraining. Where a criterion scores nothing, or all alike, there is no correlation; where it leaves a hidden layer out,
-its accuracies would be of another sparsity, and are not taken.
+its accuracies would be of another sparsity, and are not taken. Criteria that judge filters give all weights of one the
+same score: of weights they say what they say of the filter, and single weights are not what they are for.
 """
 
 import argparse

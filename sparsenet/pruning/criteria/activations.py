@@ -94,8 +94,8 @@ def taylor_gates(weight: np.ndarray, activations: np.ndarray, activation_gradien
     the same gradient, for z max(a, 0) = max(z a, 0).
 
     Elsewhere: torch-pruning's `TaylorImportance(multivariable=True)` takes |sum of theta dL/dtheta| over a filter's
-    weights. Without a normalisation that sum, its bias included, is just dL/dz, for the filter is z (theta x + b); with
-    one it is about 0, which takes the scale out again.
+    weights. Without a normalisation that sum, its bias included, is just dL/dz, for a filter emits z (theta x + b). In
+    training, with batch normalisation behind, it is about 0: the scale of the filter changes nothing.
 
     Examples
     --------

@@ -31,7 +31,7 @@ def l2(weight: np.ndarray) -> np.ndarray:
     Notes
     -----
     Printed: I_i = sum_j |theta_ij|^2. Reading: theta_ij^2 per weight; per structure the *squared* L2 norm, as printed,
-    which orders structures like the norm itself (but not when tied filters are added up).
+    which orders structures like the norm itself.
 
     Elsewhere: NNI's L2 pruner takes the root, which gives the same order.
 
@@ -93,7 +93,7 @@ def lamp(weight: np.ndarray) -> np.ndarray:
     order = np.argsort(squares, kind="stable")
     ascending = squares[order]
     remaining = np.cumsum(ascending[::-1])[::-1]
-    scores = np.zeros_like(squares)
+    scores = np.empty_like(squares)
     scores[order] = np.divide(ascending, remaining, out=np.zeros_like(squares), where=ascending > 0)
     return scores.reshape(weight.shape)
 
