@@ -83,6 +83,15 @@ def test_taylor_on_feature_maps_is_the_derivative_of_each_samples_loss(rng, kind
         np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9 * expected.max(), err_msg=name)
 
 
+def test_sums_over_positions_are_taken_in_float64():
+    """In float32 the two large ones would swallow the 4 between them."""
+    maps = np.array([2.0**26, 4, -(2.0**26), 0], np.float32).reshape(1, 1, 2, 2)
+    weight, ones = np.ones((1, 1, 1, 1), np.float32), np.ones_like(maps)
+    assert sn.scores.taylor_feature_maps(weight, maps, ones).item() == 1
+    assert sn.scores.taylor_gates(weight, maps, ones).item() == 16
+    assert sn.scores.mean_activation(weight, maps).item() == (2**27 + 4) / 4
+
+
 def test_a_gate_before_the_relu_has_the_same_derivative(rng):
     """z max(a, 0) = max(z a, 0): it does not matter on which side of the ReLU a unit is judged."""
     network, (x, y) = random_cnn(5, batch_norm=True).astype(np.float64), data_of(rng)
