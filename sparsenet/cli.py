@@ -1,4 +1,4 @@
-"""The command `sparsenet`. Nothing heavy is imported before the options are known to be good."""
+"""The command `sparsenet`. Nothing heavy is imported before the options are known to be good: NumPy, but no Numba."""
 
 import argparse
 import contextlib
@@ -7,12 +7,13 @@ import sys
 from typing import TextIO
 
 from . import __version__
+from .data.datasets import DATASETS
+from .pruning.schedules import SCHEDULES
+from .pruning.scores import CRITERIA
+from .pruning.strategies import STRATEGIES
 
-DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10")
+# The one table that is written out here: `nn.models` needs Numba.
 MODELS = ("simple_cnn", "lenet_300_100", "lenet_5", "resnet20", "vgg_small", "mobilenet_small")
-CRITERIA = ("l1", "l2", "sensitivity", "taylor", "random")
-STRATEGIES = ("layerwise", "channelwise", "proportional", "max_threshold")
-SCHEDULES = ("one-shot", "linear", "cubic", "geometric")
 SPARSITIES = {"channelwise": 0.5, "max_threshold": 0.2}  # unless given; the others: 0.95
 FOLDER = "sparsenet-out"
 
@@ -103,8 +104,9 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
     )
     add("--data", metavar="FOLDER", default=os.environ.get("SPARSENET_DATA"), help="data folder; also SPARSENET_DATA")
     add("--model", choices=MODELS, default="simple_cnn", help="network")
-    add("--criterion", choices=CRITERIA, default="l1", help="importance of a weight")
-    add("--strategy", choices=STRATEGIES, default="layerwise", help="which of the least important go")
+    named = f"importance of a weight: {', '.join(CRITERIA)}"
+    add("--criterion", choices=tuple(CRITERIA), metavar="NAME", default="l1", help=named)
+    add("--strategy", choices=tuple(STRATEGIES), default="layerwise", help="which of the least important go")
     add(
         "--sparsity",
         type=_fraction,
@@ -113,7 +115,7 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
         "0.95, channelwise 0.5, max_threshold 0.2 unless given",
     )
     add("--rounds", type=_count(1), metavar="N", default=5, help="rounds of pruning and retraining")
-    add("--schedule", choices=SCHEDULES, default="cubic", help="how the sparsity rises over the rounds")
+    add("--schedule", choices=tuple(SCHEDULES), default="cubic", help="how the sparsity rises over the rounds")
     add("--max-drop", type=_fraction, metavar="D", default=0.02, help="stop when validation accuracy falls by more")
     add("--epochs", type=_count(0), metavar="N", default=20, help="epochs of training")
     add("--retrain-epochs", type=_count(0), metavar="N", default=4, help="epochs of retraining in each round")

@@ -122,6 +122,13 @@ def test_bad_options_get_one_line_and_status_2(arguments, message):
     assert message in result.stderr
 
 
+def test_a_criterion_that_asks_for_what_the_model_lacks_is_told_before_the_work(tmp_path, capsys):
+    options = ["--criterion", "slimming", "--epochs", "1000000", "--out", str(tmp_path)]
+    assert cli.main(["run", *options]) == 2
+    assert "no layer has what criterion 'slimming' asks for" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_corrupt_data_and_bad_folders_get_one_line_and_status_2(tmp_path, capsys):
     (tmp_path / "mnist").mkdir()
     (tmp_path / "mnist" / "train-images-idx3-ubyte").write_bytes(b"not what it should be")

@@ -14,8 +14,10 @@ from ..nn.network import Network
 from ..nn.optimizers import SGD, cosine
 from ..nn.training import Epoch, evaluate, fit
 from ..pruning.cycle import PruneHistory, iterative_prune
+from ..pruning.quantities import OF_A_BATCH, OF_ALL_BATCHES
 from ..pruning.schedules import SCHEDULES
 from ..pruning.scores import CRITERIA
+from ..pruning.scoring import needs_of, score
 from ..pruning.strategies import STRATEGIES
 from ..pruning.surgery import remove_pruned_structures
 from .costs import CostReport, cost_report
@@ -63,6 +65,8 @@ def run_experiment(experiment: Experiment, folder: str | Path, narrator: Narrato
     dense = MODELS[experiment.model](data.input_shape, data.classes, seed=experiment.seed)
     folder, parameters = Path(folder), dense.parameters().values()
     check_folder(folder, FILES, 3 * sum(parameter.value.nbytes for parameter in parameters) + NOTES)
+    if not needs_of(CRITERIA[experiment.criterion]) & {*OF_A_BATCH, *OF_ALL_BATCHES}:
+        score(dense, CRITERIA[experiment.criterion])  # where the model lacks what it asks for: now, not once trained
     _train(experiment, data, dense, narrator)
     save_network(folder / "dense.sparsenet", dense)
     pruned = dense.copy()

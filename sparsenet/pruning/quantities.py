@@ -8,6 +8,8 @@ argument               what it is                                               
 `gradient`             dL_b/dtheta, L_b the mean loss of batch b                           like the weight
 `activations`          what the layer's units emit, behind their normalisation and ReLU    (N, O, H, W), (N, O)
 `activation_gradient`  dL_b/d(activations)                                                 (N, O, H, W), (N, O)
+`input_norms`          L2 norm, over all samples and positions, of what a weight reads     like the weight
+`gamma`                scale of the batch normalisation right behind the layer             (O,)
 =====================  ==================================================================  ========================
 
 `gradient`, `activations` and `activation_gradient` are of one batch at a time: a criterion that asks for one of them is
@@ -22,10 +24,11 @@ from ..nn.network import Network
 from ..nn.training import Loss
 from .granularity import Arrays
 from .probe import Batches, activation_of, probe
+from .statistics import gamma, input_norms
 
 OF_A_BATCH = ("gradient", "activations", "activation_gradient")
-OF_ALL_BATCHES: dict[str, Callable[[Network, Batches, Loss], Arrays]] = {}
-OF_THE_NETWORK: dict[str, Callable[[Network], Arrays]] = {}
+OF_ALL_BATCHES: dict[str, Callable[[Network, Batches, Loss], Arrays]] = {"input_norms": input_norms}
+OF_THE_NETWORK: dict[str, Callable[[Network], Arrays]] = {"gamma": gamma}
 OF_THE_LAYER = ("weight", "rng")
 
 

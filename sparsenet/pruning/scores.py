@@ -29,9 +29,18 @@ Sensitivity, layer by layer, did worse than chance, and among whole filters no c
 tenths of them gone, retraining decides.
 """
 
+from .criteria.activations import apoz, mean_activation, taylor_feature_maps, taylor_gates, wanda
 from .criteria.gradients import sensitivity, taylor
-from .criteria.weights import l1, l2, random
+from .criteria.weights import fpgm, l1, l2, lamp, ln, random, slimming
 
-CRITERIA = {criterion.__name__: criterion for criterion in (l1, l2, sensitivity, taylor, random)}
+CRITERIA = {
+    criterion.__name__: criterion
+    for criterion in (
+        *(l1, l2, lamp, fpgm, slimming),
+        *(sensitivity, taylor),
+        *(wanda, apoz, mean_activation, taylor_feature_maps, taylor_gates),
+        random,
+    )
+}
 
-__all__ = ["CRITERIA", *CRITERIA]
+__all__ = ["CRITERIA", *CRITERIA, "ln"]  # ln is a criterion once its n is given

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -162,7 +163,12 @@ def criterion_name(criterion: Criterion) -> str:
     Examples
     --------
     >>> from sparsenet import scores
-    >>> criterion_name(scores.taylor)
-    "criterion 'taylor'"
+    >>> criterion_name(scores.taylor), criterion_name(partial(scores.ln, n=3))
+    ("criterion 'taylor'", "criterion 'ln(n=3)'")
     """
-    return f"criterion {getattr(criterion, '__name__', repr(criterion))!r}"
+    if isinstance(criterion, partial):
+        given = [*map(repr, criterion.args), *(f"{name}={value!r}" for name, value in criterion.keywords.items())]
+        called = f"{getattr(criterion.func, '__name__', repr(criterion.func))}({', '.join(given)})"
+    else:
+        called = getattr(criterion, "__name__", repr(criterion))
+    return f"criterion {called!r}"
