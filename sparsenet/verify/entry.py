@@ -45,10 +45,10 @@ class Entry:
     source : str
         Paper and equation, or what makes it a definition.
     tolerance : Tolerance
-    part : str
-        The method of a class that holds the formula.
+    at : function, optional
+        Where the formula stands, where that is not the function that is called but one within it (a method, a kernel).
     formula : str
-        The formula, where it is not what the function's documentation says in its Notes.
+        The formula, where it is not what the documentation says in its Notes.
     """
 
     name: str
@@ -58,18 +58,18 @@ class Entry:
     compare: Callable[[Callable, Callable, np.random.Generator], Iterable[Comparison]]
     source: str
     tolerance: Tolerance = ROUNDING
-    part: str = ""
+    at: Callable | None = None
     formula: str = ""
 
     @property
     def text(self) -> str:
         """The formula in words and letters."""
-        return self.formula or formula_of(self.function)
+        return self.formula or (self.at and formula_of(self.at)) or formula_of(self.function)
 
     @property
     def place(self) -> str:
-        """File and line of the function."""
-        return place_of(getattr(self.function, self.part) if self.part else self.function)
+        """File and line of the formula."""
+        return place_of(self.at or self.function)
 
 
 def same(draw: Callable[[np.random.Generator], Iterable[tuple]]) -> Callable[..., Iterator[Comparison]]:
@@ -152,14 +152,14 @@ def place_of(function: Callable) -> str:
 
 
 def formula_of(function: Callable) -> str:
-    """What the documentation says in its Notes; its first paragraph where it has none.
+    """What a function's own documentation says in its Notes; its first paragraph where it has none.
 
     Examples
     --------
     >>> formula_of(difference)[:51]
     'max |value - expected| / max(FLOOR, max |expected|)'
     """
-    text = inspect.getdoc(plain(function)) or ""
+    text = inspect.cleandoc(plain(function).__doc__ or "")  # not what a method inherits
     if "Notes\n-----\n" not in text:
         return text.split("\n\n")[0]
     lines = text.split("Notes\n-----\n")[1].splitlines()

@@ -1,6 +1,5 @@
 """Layers, networks and criteria of your own, checked in three lines."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,10 +12,8 @@ from ..nn.losses import softmax_cross_entropy
 from ..nn.network import Network, convert_layer
 from ..nn.training import Data, Loss
 from ..pruning.scoring import Criterion, criterion_name, score
-from .definitions.differences import central_difference
 from .entry import difference
-
-STEP = 1e-6  # of the central differences
+from .slopes import compare_slopes
 
 
 class Differences(dict[str, float]):
@@ -52,7 +49,8 @@ def gradients(
     Returns
     -------
     Differences
-        By name ("dx", "dx2" ..., and the parameters) the largest difference.
+        By name ("dx", "dx2" ..., and the parameters) the largest difference. What a mask prunes has no slope, and is
+        not compared.
 
     Raises
     ------
@@ -74,25 +72,13 @@ def gradients(
     check_positive("tolerance", tolerance)
     given = x if isinstance(x, tuple) else (x,)
     inputs = tuple(check_float_array("x", each).astype(np.float64) for each in given)
-    checked = _in_float64(layer)
-    passed = copy.deepcopy(checked)
-    y = passed.forward(*(each.copy() for each in inputs), training=training)
-    dy = np.random.default_rng(seed).standard_normal(y.shape)
-
-    def loss() -> float:
-        return float((copy.deepcopy(checked).forward(*inputs, training=training) * dy).sum())
-
-    dx = passed.backward(dy)
-    found = {f"dx{n if n > 1 else ''}": g for n, g in enumerate(dx if isinstance(dx, tuple) else (dx,), 1)}
-    arrays = dict(zip(found, inputs, strict=True))
-    for name, parameter in passed.parameters().items():
-        found[name], arrays[name] = parameter.grad, checked.parameters()[name].value
+    compared = compare_slopes(_in_float64(layer), inputs, np.random.default_rng(seed), training=training)
     differences = Differences()
-    for name, gradient in found.items():
-        slope = central_difference(loss, arrays[name], STEP)
+    for name, gradient, slope in compared:
+        gradient = np.asarray(gradient)
         differences[name] = difference(gradient, slope)
         if not differences[name] <= tolerance:
-            raise AssertionError(_wrong(name, np.asarray(gradient), slope, differences[name], tolerance))
+            raise AssertionError(_wrong(name, gradient, slope, differences[name], tolerance))
     return differences
 
 

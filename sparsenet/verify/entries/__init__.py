@@ -1,5 +1,13 @@
 """All entries: one formula each, a module for each kind."""
 
-from . import criteria_article, losses
+from . import augmentation, criteria_article, layers, losses, optimizers, pooling, schedules
 
-ENTRIES = (*losses.ENTRIES, *criteria_article.ENTRIES)
+ENTRIES = (
+    *layers.ENTRIES,
+    *pooling.ENTRIES,
+    *losses.ENTRIES,
+    *optimizers.ENTRIES,
+    *augmentation.ENTRIES,
+    *criteria_article.ENTRIES,
+    *schedules.ENTRIES,
+)
