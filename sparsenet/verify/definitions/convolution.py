@@ -58,6 +58,27 @@ def conv2d(
     return y
 
 
+def conv2d_gradients(
+    x: np.ndarray,
+    weight: np.ndarray,
+    dy: np.ndarray,
+    stride: Pair = (1, 1),
+    padding: Pair = (0, 0),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(dx, dw): y is a sum of products w x, and each hands dy x to its w, and dy w to its x."""
+    dx, dw = np.zeros(x.shape), np.zeros(weight.shape)
+    inputs, outputs = x.shape[1] // groups, len(weight) // groups
+    for n, o, r, q in np.ndindex(dy.shape):
+        for i, j, h, w in window_of(x.shape[2:], (r, q), weight.shape[2:], stride, padding, dilation):
+            for c in range(inputs):
+                channel = o // outputs * inputs + c
+                dw[o, c, i, j] += dy[n, o, r, q] * x[n, channel, h, w]
+                dx[n, channel, h, w] += dy[n, o, r, q] * weight[o, c, i, j]
+    return dx, dw
+
+
 def im2col(x: np.ndarray, window: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1)) -> np.ndarray:
     """A row for each (c, i, j), a column for each (n, r, q): what the window's place sees there."""
     images, channels, size = len(x), x.shape[1], x.shape[2:]

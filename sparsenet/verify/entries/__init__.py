@@ -1,6 +1,6 @@
 """All entries: one formula each, a module for each kind."""
 
-from . import augmentation, criteria_article, layers, losses, optimizers, pooling, schedules
+from . import augmentation, criteria_article, kernels, layers, losses, masks, optimizers, pooling, schedules
 
 ENTRIES = (
     *layers.ENTRIES,
@@ -9,5 +9,7 @@ ENTRIES = (
     *optimizers.ENTRIES,
     *augmentation.ENTRIES,
     *criteria_article.ENTRIES,
+    *masks.ENTRIES,
     *schedules.ENTRIES,
+    *kernels.ENTRIES,
 )
