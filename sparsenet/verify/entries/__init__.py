@@ -1,6 +1,6 @@
 """All entries: one formula each, a module for each kind."""
 
-from . import augmentation, criteria_article, kernels, layers, losses, masks, optimizers, pooling, schedules
+from . import augmentation, criteria_article, kernels, layers, losses, masks, optimizers, pooling, schedules, surgery
 
 ENTRIES = (
     *layers.ENTRIES,
@@ -11,5 +11,6 @@ ENTRIES = (
     *criteria_article.ENTRIES,
     *masks.ENTRIES,
     *schedules.ENTRIES,
+    *surgery.ENTRIES,
     *kernels.ENTRIES,
 )
