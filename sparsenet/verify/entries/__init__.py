@@ -1,6 +1,19 @@
 """All entries: one formula each, a module for each kind."""
 
-from . import augmentation, criteria_article, kernels, layers, losses, masks, optimizers, pooling, schedules, surgery
+from . import (
+    augmentation,
+    criteria_article,
+    files,
+    kernels,
+    layers,
+    losses,
+    masks,
+    optimizers,
+    pooling,
+    schedules,
+    sparse,
+    surgery,
+)
 
 ENTRIES = (
     *layers.ENTRIES,
@@ -13,4 +26,6 @@ ENTRIES = (
     *schedules.ENTRIES,
     *surgery.ENTRIES,
     *kernels.ENTRIES,
+    *sparse.ENTRIES,
+    *files.ENTRIES,
 )

@@ -37,7 +37,7 @@ def _backward(function, oracle, rng) -> Iterator[Comparison]:
     graph.add("both", Concat(), "norm", y)
     graph.add("out", Linear(8, 2, seed=rng))
     network = function(graph.network().astype(np.float64).nodes)
-    yield from compare_slopes(network, (rng.standard_normal((5, 3)),), rng, training=True, oracle=oracle)
+    yield from compare_slopes(network, (rng.standard_normal((5, 3)),), rng, oracle=oracle)
 
 
 def _counts(function, oracle, rng) -> Iterator[Comparison]:
