@@ -9,6 +9,7 @@ from . import (
     losses,
     masks,
     optimizers,
+    plans,
     pooling,
     schedules,
     sparse,
@@ -27,5 +28,6 @@ ENTRIES = (
     *surgery.ENTRIES,
     *kernels.ENTRIES,
     *sparse.ENTRIES,
+    *plans.ENTRIES,
     *files.ENTRIES,
 )

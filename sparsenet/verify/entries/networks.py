@@ -20,7 +20,7 @@ def plain_network(rng: np.random.Generator) -> Network:
     >>> plain_network(np.random.default_rng(0)).shapes(IMAGE)["out"]
     (3,)
     """
-    return _started(
+    return started(
         chain(
             {
                 "conv": Conv2d(2, 4, 3, padding=1, seed=rng),
@@ -63,11 +63,17 @@ def branched_network(rng: np.random.Generator) -> Network:
     graph.add("both", Concat(), x, y)
     graph.add("pool", GlobalAvgPool2d())
     graph.add("out", Linear(12, 3, seed=rng))
-    return _started(graph.network(), rng)
+    return started(graph.network(), rng)
 
 
-def _started(network: Network, rng: np.random.Generator) -> Network:
-    """No bias, shift or statistic is 0, no scale 1."""
+def started(network: Network, rng: np.random.Generator) -> Network:
+    """The network with no bias, shift or statistic of 0, and no scale of 1.
+
+    Examples
+    --------
+    >>> started(chain({"norm": BatchNorm(1)}), np.random.default_rng(0))["norm"].running_mean.round(1).tolist()
+    [0.2]
+    """
     for name, parameter in network.parameters().items():
         if parameter.value.ndim == 1:
             low = 0.0 if name.endswith("gain") else -0.4

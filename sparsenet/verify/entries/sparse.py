@@ -1,10 +1,9 @@
-"""Entries of sparse matrices and the kernels that multiply by them, and of compiled plans as a whole."""
+"""Entries of sparse matrices and the kernels that multiply by them."""
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ...engine import folding
 from ...engine.compile import compile
 from ...kernels import csr_loops, direct_sparse_conv, scipy_reference, sparse_linear, sparse_matrix
 from ...nn.layers import Conv2d, Linear
@@ -15,7 +14,7 @@ from ..definitions import sparse as sparse_definitions
 from ..entry import EXACT, SINGLE, Comparison, Entry
 from .draws import some_mask
 from .layers import GEOMETRIES
-from .networks import IMAGE, branched_network, images, masked, plain_network
+from .networks import masked
 
 
 def _weights(rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
@@ -140,29 +139,6 @@ def _scipy_linear(function, oracle, rng) -> Iterator[Comparison]:
     yield "y", function(x, matrix, bias), oracle(matrix, x.T, bias).T
 
 
-def _fold(function, oracle, rng) -> Iterator[Comparison]:
-    """The folded first layer of a network, and what the network has behind its batch normalisation, or its ReLU."""
-    for build, last in ((plain_network, "relu"), (branched_network, "depthwise_norm")):
-        network = masked(build(rng), rng, 0.7)
-        found, name = oracle(network, images(rng)), "conv" if last == "relu" else "depthwise"
-        node = next(node for node in network.nodes if node.name == name)
-        folded = function(network, node)
-        y = convolution.conv2d(found[node.inputs[0]], folded.weight, folded.bias, *folded.layer.geometry)
-        yield f"{name} ... {last}", definitions.relu(y) if folded.relu else y, found[last]
-
-
-def _plan(form: str) -> Callable[..., Iterator[Comparison]]:
-    def compare(function, oracle, rng):
-        for build in (plain_network, branched_network):
-            network, x = masked(build(rng), rng), images(rng, 2)
-            forms = dict.fromkeys(network.weights(), form)
-            for batch in (1, 2):
-                plan = function(network, IMAGE, batch=batch, threads=1, form=forms)
-                yield f"{build.__name__}, batch of {batch}", plan(x), oracle(network, x)
-
-    return compare
-
-
 def _compiled(name: str, at: Callable, compare: Callable, source: str) -> Entry:
     return Entry(name, "sparse kernel", compile, graphs.forward, compare, source, SINGLE, at=at)
 
@@ -173,8 +149,6 @@ def _matrix(name: str, oracle: Callable, compare: Callable) -> Entry:
 
 
 PARK = "Park et al. 2017, section 2"
-FOLDED = """scale (W x + b) + shift = (scale W) x + (scale b + shift), with batch normalisation's
-scale = gamma / sqrt(var + eps),  shift = beta - scale mean"""
 
 ENTRIES = (
     _matrix("to_csr", sparse_definitions.matrix_of, _to_csr),
@@ -218,28 +192,5 @@ ENTRIES = (
         sparse_linear.multiply_slices,
         _multiply(1, (30, 40), kept=0.2),
         "Kreutzer et al. 2014",
-    ),
-    Entry(
-        "folding.fold",
-        "plan",
-        folding.fold,
-        graphs.outputs,
-        _fold,
-        "definition",
-        SINGLE,
-        formula=FOLDED,
-    ),
-    *(
-        Entry(
-            f"compile.{form.replace(' ', '_')}",
-            "plan",
-            compile,
-            graphs.forward,
-            _plan(form),
-            "compiled = masked",
-            SINGLE,
-            formula="plan(x) = f_masked(x) for every x",
-        )
-        for form in ("csr", "dense", "blas", "csr loops", "scipy")
     ),
 )
