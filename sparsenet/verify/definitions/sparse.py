@@ -17,6 +17,12 @@ def matrix_of(weight: np.ndarray, mask: np.ndarray, groups: int = 1) -> np.ndarr
     return matrix
 
 
+def kept_weight(weight: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The weight, 0 where it is pruned."""
+    kept = zip(weight.ravel().tolist(), mask.ravel().tolist(), strict=True)
+    return np.array([value if keep else 0.0 for value, keep in kept]).reshape(weight.shape)
+
+
 def entries_of(matrix: Any) -> tuple[np.ndarray, np.ndarray]:
     """(matrix, where it has entries) of a CSR matrix, or of a BSR matrix with blocks of rows x 1."""
     full, there = np.zeros(matrix.shape), np.zeros(matrix.shape, bool)

@@ -38,7 +38,7 @@ def _to_csr(function, oracle, rng) -> Iterator[Comparison]:
 def _to_weight(function, oracle, rng) -> Iterator[Comparison]:
     for weight, mask, groups in _weights(rng):
         again = function(sparse_matrix.to_csr(weight, mask, groups), weight.shape, groups)
-        yield f"{weight.shape}", oracle(again, np.ones_like(mask), groups), oracle(weight, mask, groups)
+        yield f"{weight.shape}", again, oracle(weight, mask)
 
 
 def _to_bsr(function, oracle, rng) -> Iterator[Comparison]:
@@ -152,7 +152,7 @@ PARK = "Park et al. 2017, section 2"
 
 ENTRIES = (
     _matrix("to_csr", sparse_definitions.matrix_of, _to_csr),
-    _matrix("to_weight", sparse_definitions.matrix_of, _to_weight),
+    _matrix("to_weight", sparse_definitions.kept_weight, _to_weight),
     _matrix("to_bsr", sparse_definitions.blocks_of, _to_bsr),
     _matrix("is_blocked", sparse_definitions.is_blocked, _is_blocked),
     Entry("csr_loops.csr_conv2d", "sparse kernel", csr_loops.csr_conv2d, convolution.conv2d, _csr_conv2d, PARK, SINGLE),
