@@ -215,9 +215,6 @@ def _verify(options: argparse.Namespace) -> int:
     return int(not all(result.ok for result in results))
 
 
-_COMMANDS = {"run": _run, "bench": _bench, "verify": _verify}
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit status is 0, 2 for what the user can mend, 130 after Ctrl-C.
 
@@ -226,7 +223,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = build_parser().parse_args(arguments)
     try:
-        return _COMMANDS[options.command](options) or 0
+        return {"run": _run, "bench": _bench, "verify": _verify}[options.command](options) or 0
     except KeyboardInterrupt:
         _show(sys.stderr, "\nsparsenet: interrupted; files written so far are whole\n")
         return 130

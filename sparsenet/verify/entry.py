@@ -136,7 +136,7 @@ def plain(function: Callable) -> Callable:
 
 
 def place_of(function: Callable) -> str:
-    """File, from the package's parent on, and line of a function or class.
+    """File, from the package's parent on, and line of a function or class; its name where it has no file.
 
     Examples
     --------
@@ -146,7 +146,10 @@ def place_of(function: Callable) -> str:
     written = plain(function)
     if not inspect.isclass(written) and not inspect.isroutine(written):
         written = type(written)
-    path, (_, line) = Path(inspect.getfile(written)), inspect.getsourcelines(written)
+    try:
+        path, (_, line) = Path(inspect.getfile(written)), inspect.getsourcelines(written)
+    except (TypeError, OSError):  # built in, or typed at a prompt
+        return f"{written.__module__}.{written.__qualname__}"
     parent = Path(__file__).parents[2]
     return f"{path.relative_to(parent).as_posix() if path.is_relative_to(parent) else path}:{line}"
 

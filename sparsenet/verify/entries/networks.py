@@ -71,8 +71,8 @@ def started(network: Network, rng: np.random.Generator) -> Network:
 
     Examples
     --------
-    >>> started(chain({"norm": BatchNorm(1)}), np.random.default_rng(0))["norm"].running_mean.round(1).tolist()
-    [0.2]
+    >>> started(chain({"norm": BatchNorm(1)}), np.random.default_rng(0))["norm"].running_mean
+    array([0.2], dtype=float32)
     """
     for name, parameter in network.parameters().items():
         if parameter.value.ndim == 1:
