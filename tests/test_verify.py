@@ -193,8 +193,8 @@ def formulas():
 
 
 def verified():
-    functions = [f for entry in ENTRIES for f in (entry.function, entry.at) if f is not None]
-    return {f"{plain(f).__module__.removeprefix('sparsenet.')}.{plain(f).__qualname__}" for f in functions}
+    functions = [plain(f) for entry in ENTRIES for f in (entry.function, entry.at) if f is not None]
+    return {f"{f.__module__.removeprefix('sparsenet.')}.{getattr(f, '__qualname__', '')}" for f in functions}
 
 
 def test_every_formula_is_verified():
@@ -230,6 +230,7 @@ def test_every_layer_is_verified_forward_and_backward():
 def test_every_optimizer_and_every_name_of_the_tables_is_verified():
     tables = {"scores": sn.scores.CRITERIA, "schedules": sn.schedules.SCHEDULES}
     names = {f"{module}.{function.__name__}" for module, table in tables.items() for function in table.values()}
+    names |= {f"strategies.{name}" for name in sn.strategies.STRATEGIES}
     assert names | {"SGD.update", "Adam.update"} <= set(NAMES)
 
 
@@ -497,7 +498,7 @@ def test_a_criterion_against_the_true_change_of_the_loss(regression):
     network, data = regression
     settings = {"loss": sn.losses.mean_squared_error}
     report = sn.verify.criterion(sn.scores.l2, network, data, **settings)
-    assert (report.layers, report.overall, report.weights) == ({"fc": pytest.approx(1)}, pytest.approx(1), 3)
+    assert (report.layers, report.overall, report.units) == ({"fc": pytest.approx(1)}, pytest.approx(1), 3)
 
     def reverse(weight):
         return -np.abs(weight)
@@ -516,14 +517,25 @@ def test_a_criterion_against_the_true_change_of_the_loss(regression):
     assert network.dtype == np.float32
 
 
+def test_a_criterion_of_filters(rng):
+    """Three outputs of a linear function of one-hot inputs: deleting one takes the sum of its squares, by 9."""
+    network = sn.chain({"fc": sn.Linear(3, 3)})
+    network["fc"].set_weight(np.array([[3.0, 0.0, 0.0], [2.0, 2.0, 2.0], [1.0, 1.0, 1.0]]))  # 9, 12 and 3
+    data, settings = (np.eye(3), np.zeros((3, 3))), {"loss": sn.losses.mean_squared_error, "granularity": sn.Filter()}
+    assert sn.verify.criterion(sn.scores.l2, network, data, **settings).overall == pytest.approx(1)
+    report = sn.verify.criterion(sn.scores.l1, network, data, **settings)  # 3, 6 and 3: ranks 1.5, 3, 1.5
+    assert report.overall == pytest.approx(np.corrcoef([1.5, 3, 1.5], [2, 3, 1])[0, 1])
+    assert report.units == 3
+
+
 def test_taylor_ranks_better_than_chance(rng):
     network = sn.chain({"fc1": sn.Linear(6, 8, seed=1), "relu": sn.ReLU(), "fc2": sn.Linear(8, 3, seed=2)})
     data = rng.standard_normal((50, 6)), rng.integers(3, size=50)
     taylor = sn.verify.criterion(sn.scores.taylor, network, data)
-    assert taylor.weights == 48 + 24
+    assert taylor.units == 48 + 24
     assert min(taylor.layers.values()) > 0.7
     assert abs(sn.verify.criterion(sn.scores.random, network, data).overall) < 0.3
-    assert sn.verify.criterion(sn.scores.l1, network, data, weights=10).weights == 20
+    assert sn.verify.criterion(sn.scores.l1, network, data, units=10).units == 10 + 10
 
 
 def test_a_criterion_that_is_no_function_of_its_arguments(regression):

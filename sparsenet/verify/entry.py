@@ -20,9 +20,9 @@ class Tolerance(NamedTuple):
 
 
 EXACT = Tolerance(0.0, "equal, bit for bit")
-ROUNDING = Tolerance(1e-11, "float64, added in another order")
-SINGLE = Tolerance(1e-4, "float32 against float64")
-SLOPE = Tolerance(1e-6, "float64 against central differences, whose error is about 1e-9")
+ROUNDING = Tolerance(1e-12, "float64, added in another order")
+SINGLE = Tolerance(1e-5, "float32 against float64")
+SLOPE = Tolerance(1e-7, "float64 against central differences, whose error is about 1e-9")
 
 
 @dataclass(frozen=True)

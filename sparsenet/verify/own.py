@@ -10,7 +10,9 @@ from ..checks import check_count, check_data, check_float_array, check_positive
 from ..nn.layer import Layer
 from ..nn.losses import softmax_cross_entropy
 from ..nn.network import Network, convert_layer
+from ..nn.parameter import Parameter
 from ..nn.training import Data, Loss
+from ..pruning.granularity import Granularity, Weight, spread_over_weights, sum_over_structures
 from ..pruning.scoring import Criterion, criterion_name, score
 from .entry import difference
 from .slopes import compare_slopes
@@ -103,7 +105,7 @@ def _wrong(name: str, gradient: np.ndarray, slope: np.ndarray, apart: float, tol
 
 @dataclass(frozen=True)
 class RankCorrelations:
-    """How a criterion ranks weights, against what deleting each of them does to the loss.
+    """How a criterion ranks weights, or filters, against what deleting each of them does to the loss.
 
     Attributes
     ----------
@@ -111,20 +113,20 @@ class RankCorrelations:
         Spearman's rank correlation of the scores with |change of the loss|, in each layer: 1 where they rank alike, 0
         where the scores say nothing, NaN where all scores or changes are one.
     overall : float
-        The same over the weights of all layers.
-    weights : int
-        How many weights were deleted, one at a time.
+        The same over all layers together.
+    units : int
+        How many weights, or filters, were deleted, one at a time.
     """
 
     layers: dict[str, float]
     overall: float
-    weights: int
+    units: int
 
     def __str__(self) -> str:
         rows = [*self.layers.items(), ("all layers", self.overall)]
         width = max(len(name) for name, _ in rows)
         lines = [f"{name:<{width}}  {value:6.3f}" for name, value in rows]
-        return "\n".join([f"rank correlation with the true change of the loss ({self.weights} weights)", *lines])
+        return "\n".join([f"rank correlation with the true change of the loss ({self.units} deletions)", *lines])
 
 
 def criterion(
@@ -133,10 +135,11 @@ def criterion(
     data: Data,
     *,
     loss: Loss = softmax_cross_entropy,
-    weights: int = 100,
+    granularity: Granularity = Weight(),
+    units: int = 100,
     seed: int = 0,
 ) -> RankCorrelations:
-    """Hold a criterion to what it stands for: how much the loss really changes when a weight is deleted.
+    """Hold a criterion to what it stands for: how much the loss really changes when a weight, or a filter, is deleted.
 
     Parameters
     ----------
@@ -145,9 +148,11 @@ def criterion(
     network : Network
         A float64 copy is scored: what was given stays as it is.
     data : (x, y)
-        Few samples: each weight that is deleted takes a forward pass over them.
-    weights : int
-        Weights of each layer to delete, drawn without replacement.
+        Few samples: each unit that is deleted takes a forward pass over them.
+    granularity : Weight, Filter, Channel or Block
+        What is deleted as one: all of its weights are 0, a bias stays. Its score is the sum of theirs.
+    units : int
+        Units of each layer to delete, drawn without replacement.
     seed : int
         Draws them; and settles what is random in the criterion.
 
@@ -165,7 +170,7 @@ def criterion(
 
     Notes
     -----
-    Delta_ij = |L(theta with theta_ij = 0) - L(theta)|;   rho = corr(rank I, rank Delta), ties at their mean rank
+    Delta_u = |L(theta with the weights of u = 0) - L(theta)|;   rho = corr(rank I, rank Delta), ties at their mean rank
 
     Examples
     --------
@@ -173,10 +178,10 @@ def criterion(
     >>> network, rng = chain({"fc": Linear(6, 2)}), np.random.default_rng(0)
     >>> data = rng.standard_normal((20, 6)), rng.standard_normal((20, 2))
     >>> report = criterion(scores.taylor, network, data, loss=losses.mean_squared_error)
-    >>> report.weights, report.overall > criterion(scores.random, network, data, loss=losses.mean_squared_error).overall
+    >>> report.units, report.overall > criterion(scores.random, network, data, loss=losses.mean_squared_error).overall
     (12, True)
     """
-    check_count("weights", weights)
+    check_count("units", units)
     x, y = check_data("data", data)
     copied = network.astype(np.float64)
     x = check_float_array("x of data", x).astype(np.float64)
@@ -190,23 +195,22 @@ def criterion(
             raise AssertionError(f"{criterion_name(function)} scores {name!r} otherwise when called again, same seed")
     rng, ranked, changed = np.random.default_rng(seed), {}, {}
     for name, values in scores.items():
-        array = copied[name].weight
-        picked = rng.permutation(values.size)[:weights]
-        ranked[name] = values.reshape(-1)[picked]
-        changed[name] = np.abs(_deletions(lambda: loss(copied.forward(x), y)[0], array, picked))
+        sums = sum_over_structures(values, granularity)
+        picked = rng.permutation(sums.size)[:units]
+        ranked[name], kept = sums[picked], [np.arange(sums.size) != unit for unit in picked]
+        masks = [spread_over_weights(each, values.shape, granularity) for each in kept]
+        changed[name] = np.abs(_deletions(lambda: loss(copied.forward(x), y)[0], copied[name].weight, masks))
     layers = {name: rank_correlation(ranked[name], changed[name]) for name in scores}
     together = [np.concatenate(list(part.values())) for part in (ranked, changed)]
     return RankCorrelations(layers, rank_correlation(*together), len(together[0]))
 
 
-def _deletions(loss: Callable[[], float], weight, picked: np.ndarray) -> np.ndarray:
-    """The change of the loss when each of the picked weights alone is 0."""
+def _deletions(loss: Callable[[], float], weight: Parameter, masks: list[np.ndarray]) -> np.ndarray:
+    """The change of the loss when the weights that one of the masks leaves out are 0."""
     before, value = loss(), weight.value.copy()
-    changes = np.empty(len(picked))
-    for number, place in enumerate(picked):
-        without = value.copy()
-        without.reshape(-1)[place] = 0
-        weight.value = without
+    changes = np.empty(len(masks))
+    for number, mask in enumerate(masks):
+        weight.value = np.where(mask, value, 0)
         changes[number] = loss() - before
     weight.value = value
     return changes

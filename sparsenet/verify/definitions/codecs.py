@@ -63,12 +63,15 @@ def shortest_form(mask: Sequence[bool]) -> str:
 
 
 def least_bytes(raw: bytes) -> int:
-    """The fewest bytes that zlib makes of some, by full search, no search, or runs; or the bytes as they are."""
-    sizes = [len(raw)]
+    """The fewest bytes that zlib makes of some, by full search, no search, or runs; or the bytes as they are.
+
+    Where a full search gains nothing they stay as they are, whatever the other two would gain.
+    """
+    sizes = []
     for level, strategy in ((4, zlib.Z_DEFAULT_STRATEGY), (1, zlib.Z_HUFFMAN_ONLY), (1, zlib.Z_RLE)):
         stream = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS, 9, strategy)
         sizes.append(len(stream.compress(raw) + stream.flush()))
-    return min(sizes)
+    return min(sizes) if sizes[0] < len(raw) else len(raw)
 
 
 def same(value: object) -> object:

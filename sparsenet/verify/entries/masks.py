@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from ...pruning import granularity, masks, ties
+from ...pruning import granularity, masks, strategies, ties
 from ...pruning.granularity import Block, Channel, Filter, Granularity, Weight
 from ..definitions import masks as definitions
 from ..entry import EXACT, Comparison, Entry
@@ -96,6 +96,20 @@ def _below_maximum(function, oracle, rng) -> Iterator[Comparison]:
             yield f"{unit}, {rate}", made, oracle(scores, rates, units_of, current)
 
 
+def _strategy(unit: Granularity, scope: str) -> Callable[..., Iterator[Comparison]]:
+    """A strategy, one layer left out; `scope` "rate" prunes below a part of the maximum."""
+
+    def compare(function, oracle, rng):
+        for sparsity in (0.2, 0.5, 0.9):
+            scores = {name: array + rng.random(array.shape) for name, array in _scores(rng).items()}
+            current, left = _current(rng, unit), {name: scores[name] for name in ("conv", "fc")}
+            asked = dict.fromkeys(left, sparsity) if scope == "rate" else _pools(left, sparsity)[scope]
+            made = function(scores, sparsity, current=current, exclude=["out"])
+            yield f"{sparsity}", made, oracle(scores, asked, GRANULARITIES[unit], current)
+
+    return compare
+
+
 def _ties(function, oracle, rng) -> Iterator[Comparison]:
     for unit, units_of in GRANULARITIES.items():
         for highest in (1, 2, 9):
@@ -136,6 +150,17 @@ ENTRIES = (
         definitions.below_maximum,
         _below_maximum,
         "the article, section 5.2.2",
+    ),
+    *(
+        _entry(
+            f"strategies.{name}", strategies.STRATEGIES[name], oracle, _strategy(unit, scope), f"the article, {where}"
+        )
+        for name, oracle, unit, scope, where in (
+            ("layerwise", definitions.make_masks, Weight(), "layer", "section 4.1"),
+            ("channelwise", definitions.make_masks, Filter(), "layer", "section 4.1"),
+            ("proportional", definitions.make_masks, Weight(), "global", "section 4.1"),
+            ("max_threshold", definitions.below_maximum, Weight(), "rate", "section 5.2.2"),
+        )
     ),
     _entry("ties.settled_by_index", ties.settled_by_index, definitions.tied, _ties, "definition"),
 )
