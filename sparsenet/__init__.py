@@ -42,6 +42,7 @@ _MODULES = {
     "schedules": "pruning.schedules",
     "scores": "pruning.scores",
     "strategies": "pruning.strategies",
+    "verify": "verify",
 }
 _PLACES = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = sorted([*_PLACES, *_MODULES])

@@ -88,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     _add_run(commands)
     _add_bench(commands)
+    _add_verify(commands)
     return parser
 
 
@@ -139,6 +140,21 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     add("--out", metavar="FOLDER", default=FOLDER, help="folder for calibration.json and calibration.png")
 
 
+def _add_verify(commands: argparse._SubParsersAction) -> None:
+    verify = commands.add_parser(
+        "verify",
+        help="check every formula against a slow independent definition of it",
+        description="Check formulas against slow independent definitions of them, on numbers drawn from a seed. "
+        "Without a name a table of all; with names each in full: formula, where it is, its oracle, digits of both. "
+        "The exit status is 1 where one does not hold.",
+        formatter_class=_Help,
+    )
+    add = verify.add_argument
+    add("names", nargs="*", metavar="NAME", help="a formula, as the table names it or in part: taylor, Conv2d, losses")
+    add("--json", metavar="FILE", help='write the results as JSON too; "-": to standard output, in place of the table')
+    add("--seed", type=_count(0), metavar="N", default=0, help="settles the numbers that are compared")
+
+
 class _Terminal:
     """Lines on standard output; passing progress on standard error, where that is a terminal."""
 
@@ -183,18 +199,36 @@ def _bench(options: argparse.Namespace) -> None:
     terminal.line(f"\ncalibration and plot: {options.out}")
 
 
+def _verify(options: argparse.Namespace) -> int:
+    from .files.atomic_write import check_path, write_atomically
+    from .verify.report import format_entry, format_json, format_results
+    from .verify.runner import run, select
+
+    terminal, entries, to_file = _Terminal(), select(options.names), options.json not in (None, "-")
+    if to_file:
+        check_path(options.json)
+    results = run(entries, seed=options.seed, progress=terminal.progress)
+    if options.json == "-":
+        terminal.line(format_json(results))
+    else:
+        terminal.line("\n\n".join(map(format_entry, results)) if options.names else format_results(results))
+    if to_file:
+        write_atomically(options.json, lambda file: file.write(f"{format_json(results)}\n".encode()))
+    return int(not all(result.ok for result in results))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit status is 0, 2 for what the user can mend, 130 after Ctrl-C.
 
-    Where SIGINT is ignored when the command starts, as in the background jobs of a script, it stays ignored.
+    It is 1 where `verify` finds a formula that does not hold. Where SIGINT is ignored when the command starts, as in
+    the background jobs of a script, it stays ignored.
     """
     options = build_parser().parse_args(arguments)
     try:
-        (_bench if options.command == "bench" else _run)(options)
+        return {"run": _run, "bench": _bench, "verify": _verify}[options.command](options) or 0
     except KeyboardInterrupt:
         _show(sys.stderr, "\nsparsenet: interrupted; files written so far are whole\n")
         return 130
     except (ValueError, OSError, FloatingPointError) as error:
         _show(sys.stderr, f"sparsenet: error: {error}\n")
         return 2
-    return 0

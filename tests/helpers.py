@@ -1,22 +1,9 @@
-"""Oracles that several tests share: central differences, adjoints, random networks."""
+"""What several tests share: gradients against central differences, random networks."""
 
 import numpy as np
 
 import sparsenet as sn
-
-
-def central_difference(function, array, step=1e-6):
-    """d function() / d array, element by element, by (f(x + h) - f(x - h)) / 2h; function returns a float."""
-    gradient = np.zeros_like(array)
-    for index in np.ndindex(array.shape):
-        kept = array[index]
-        array[index] = kept + step
-        above = function()
-        array[index] = kept - step
-        below = function()
-        array[index] = kept
-        gradient[index] = (above - below) / (2 * step)
-    return gradient
+from sparsenet.verify.definitions.differences import central_difference
 
 
 def check_gradients(layer, x, rng, *, training=False, rtol=1e-6):
@@ -48,13 +35,6 @@ def in_float64(layer):
     from sparsenet.nn.network import convert_layer
 
     return convert_layer(layer, np.float64)
-
-
-def away_from_ties(rng, shape):
-    """Distinct values, all of them at least 1e-3 apart from each other and from zero: kinks and ties are far away."""
-    size = int(np.prod(shape))
-    values = (rng.permutation(size) - size // 2 + 0.5) * 1e-2
-    return values.reshape(shape)
 
 
 def dilate(weight, dilation):

@@ -4,10 +4,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from helpers import central_difference, check_gradients, random_graph
+from helpers import check_gradients, random_graph
 
 import sparsenet as sn
 from sparsenet.nn.counting import count_layers
+from sparsenet.verify.definitions.differences import central_difference
 
 SEEDS = range(14)
 

@@ -21,6 +21,7 @@ from sparsenet.files.codecs import (
     split_values,
     unpack,
 )
+from sparsenet.verify.definitions import codecs as definitions
 
 TYPES = [np.dtype(name) for name in ("float16", "float32", "float64", "int8", "int64", "uint16")]
 
@@ -36,32 +37,11 @@ def masks(draw):
     return np.concatenate([noise, *(np.full(length, kept) for kept, length in runs)]).astype(bool)
 
 
-def gaps_in_a_loop(mask):
-    code, gap = [], 0
-    for kept in mask:
-        if kept:
-            code.append(gap)
-            gap = 0
-        else:
-            gap += 1
-            if gap == 255:
-                code.append(255)
-                gap = 0
-    return bytes(code)
-
-
-def mask_in_a_loop(code, size):
-    mask = []
-    for byte in code:
-        mask += [False] * byte + [True] * (byte < 255)
-    return mask + [False] * (size - len(mask))
-
-
 @given(mask=masks())
 def test_gaps_are_those_of_a_plain_loop(mask):
     code = encode_gaps(mask)
-    assert code == gaps_in_a_loop(mask)
-    assert decode_gaps(code, mask.size).tolist() == mask_in_a_loop(code, mask.size) == mask.tolist()
+    assert code == definitions.gaps(mask)
+    assert decode_gaps(code, mask.size).tolist() == definitions.mask_of_gaps(code, mask.size) == mask.tolist()
 
 
 @pytest.mark.parametrize(

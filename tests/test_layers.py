@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from helpers import away_from_ties, check_gradients, in_float64
+from helpers import check_gradients, in_float64
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sparsenet as sn
 from sparsenet.nn.layer import glorot_uniform, he_normal
 from sparsenet.nn.normalization import weight_norm, weight_norm_gradient
+from sparsenet.verify.entries.draws import away_from_ties
 
 LAYERS = {
     "conv": (lambda: sn.Conv2d(2, 3, 3, padding=1), (2, 2, 5, 4)),

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from helpers import central_difference
 from scipy.special import log_softmax as scipy_log_softmax
 
 from sparsenet import losses
+from sparsenet.verify.definitions.differences import central_difference
 
 
 def test_log_softmax_is_scipys_and_stable(rng):

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from helpers import IMAGE, central_difference, random_cnn
+from helpers import IMAGE, random_cnn
 
 import sparsenet as sn
 from sparsenet.nn.counting import count_layers
+from sparsenet.verify.definitions.differences import central_difference
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])

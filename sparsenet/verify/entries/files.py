@@ -1,0 +1,174 @@
+"""Entries of file codecs and files: codes against plain loops, and everything back bit for bit."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ...files import checkpoint, codecs
+from ...nn.network import Network
+from ..definitions import codecs as definitions
+from ..definitions import graphs
+from ..entry import EXACT, SINGLE, Comparison, Entry
+from .networks import branched_network, images, masked, plain_network
+
+RUNS = ((), (0,), (255,), (254, 1), (510, 3), (1, 255, 0, 256))  # pruned entries before kept ones, and at the end
+
+
+def _masks(rng: np.random.Generator) -> Iterator[np.ndarray]:
+    for runs in RUNS:
+        yield np.array([kept for gap in runs for kept in (*[False] * gap, True)][:-1], bool)
+    for density in (1.0, 0.5, 0.05, 0.002, 0.0):
+        yield rng.random(int(rng.integers(1, 1500))) < density
+
+
+def _values(rng: np.random.Generator) -> Iterator[np.ndarray]:
+    for kind in (np.float32, np.float64, ">f4"):
+        yield rng.standard_normal((3, 5)).astype(kind)
+    yield np.array([0.0, -0.0, np.inf, -np.inf, np.float32(1e-40)], np.float32)
+    yield rng.integers(-1000, 1000, 7)
+
+
+def _split(function, oracle, rng) -> Iterator[Comparison]:
+    for values in _values(rng):
+        yield str(values.dtype), function(values), oracle(values)
+
+
+def _join(function, oracle, rng) -> Iterator[Comparison]:
+    for values in _values(rng):
+        again = function(definitions.planes(values), values.size, values.dtype.newbyteorder("="))
+        expected = oracle(values).astype(values.dtype.newbyteorder("=")).ravel()
+        yield str(values.dtype), (again, again.tobytes()), (expected, expected.tobytes())
+
+
+def _encode(function, oracle, rng) -> Iterator[Comparison]:
+    for mask in _masks(rng):
+        yield f"{int(mask.sum())} of {mask.size}", function(mask), oracle(mask.tolist())
+
+
+def _decode(code: Callable) -> Callable[..., Iterator[Comparison]]:
+    def compare(function, oracle, rng):
+        for mask in _masks(rng):
+            written = code(mask.tolist())
+            expected = np.array(oracle(written, mask.size), bool)
+            yield f"{int(mask.sum())} of {mask.size}", function(written, mask.size), expected
+
+    return compare
+
+
+def _encode_mask(function, oracle, rng) -> Iterator[Comparison]:
+    for mask in _masks(rng):
+        form, section = function(mask)
+        what = f"{int(mask.sum())} of {mask.size}"
+        raw = {"bits": definitions.bits, "gaps": definitions.gaps, "dense": lambda mask: b""}[form](mask.tolist())
+        yield f"{what}: form", form, oracle(mask.tolist())
+        yield f"{what}: code", codecs.unpack(section), raw
+
+
+def _decode_mask(function, oracle, rng) -> Iterator[Comparison]:
+    for mask in _masks(rng):
+        form, section = codecs.encode_mask(mask)
+        yield f"{int(mask.sum())} of {mask.size}", function(form, codecs.unpack(section), mask.size), oracle(mask)
+
+
+def _longest(function, oracle, rng) -> Iterator[Comparison]:
+    """The bound holds for every code, and is met by the longest mask that one describes."""
+    for mask in _masks(rng):
+        for form, code in (("bits", definitions.bits(mask)), ("gaps", definitions.gaps(mask)), ("dense", b"")):
+            yield form, function(form, code, mask.size) >= mask.size, oracle(True)
+    longest = {"bits": ("bits", b"ab", 16), "gaps": ("gaps", bytes([255, 255]), 3 * 255), "dense": ("dense", b"", 9)}
+    for form, (name, code, size) in longest.items():
+        yield f"{form}, the longest", function(name, code, 9), size
+
+
+def _bytes(rng: np.random.Generator) -> Iterator[bytes]:
+    yield from (b"", b"a", bytes(3000), rng.bytes(3000), b"ab" * 700, bytes(rng.integers(3, size=2000).tolist()))
+
+
+def _pack(function, oracle, rng) -> Iterator[Comparison]:
+    for raw in _bytes(rng):
+        section = function(raw)
+        yield f"{len(raw)} bytes", codecs.unpack(section), raw
+        yield f"{len(raw)} bytes: size", (section.size, len(section.packed)), (len(raw), oracle(raw))
+
+
+def _unpack(function, oracle, rng) -> Iterator[Comparison]:
+    for raw in _bytes(rng):
+        yield f"{len(raw)} bytes", function(codecs.pack(raw)), oracle(raw)
+
+
+def _networks(rng: np.random.Generator) -> Iterator[tuple[str, Network]]:
+    for build in (plain_network, branched_network):
+        yield build.__name__, masked(build(rng), rng, 0.3)
+
+
+def _contents(network: Network) -> dict[str, bytes]:
+    arrays = {name: parameter.value for name, parameter in network.parameters().items()} | network.buffers()
+    arrays |= {f"mask of {name}": mask for name, mask in network.masks().items()}
+    return {name: array.tobytes() for name, array in arrays.items()}
+
+
+def _save(function, oracle, rng) -> Iterator[Comparison]:
+    with tempfile.TemporaryDirectory() as folder:
+        for what, network in _networks(rng):
+            path = Path(folder) / what
+            function(path, network)
+            yield f"{what}: every bit", _contents(checkpoint.load_network(path)), oracle(_contents(network))
+
+
+def _load(function, oracle, rng) -> Iterator[Comparison]:
+    with tempfile.TemporaryDirectory() as folder:
+        for what, network in _networks(rng):
+            path, x = Path(folder) / what, images(rng)
+            checkpoint.save_network(path, network)
+            yield f"{what}: y", function(path).forward(x), oracle(network, x)
+
+
+def _count_bytes(function, oracle, rng) -> Iterator[Comparison]:
+    """Counted, and on the disk: in all, and of the arrays of one layer, worked out from the codes."""
+    with tempfile.TemporaryDirectory() as folder:
+        for what, network in _networks(rng):
+            path = Path(folder) / what
+            checkpoint.save_network(path, network)
+            counted = function(network)
+            yield f"{what}: in all", sum(counted.values()), path.stat().st_size
+            yield f"{what}: out", counted["out"], sum(map(oracle, _codes(network["out"])))
+
+
+def _codes(layer) -> Iterator[bytes]:
+    """What a file holds of a masked layer: the mask's code, the planes of the kept weights, those of the bias."""
+    weight, mask = layer.weight.value, layer.weight.mask
+    yield getattr(definitions, definitions.shortest_form(mask.ravel().tolist()))(mask.ravel().tolist())
+    yield from definitions.planes(weight[mask])
+    yield from definitions.planes(layer.bias.value)
+
+
+def _codec(name: str, oracle: Callable, compare: Callable) -> Entry:
+    return Entry(f"codecs.{name}", "file", getattr(codecs, name), oracle, compare, "definition", EXACT)
+
+
+ENTRIES = (
+    _codec("split_values", definitions.planes, _split),
+    _codec("join_values", definitions.same, _join),
+    _codec("encode_gaps", definitions.gaps, _encode),
+    _codec("decode_gaps", definitions.mask_of_gaps, _decode(definitions.gaps)),
+    _codec("encode_bits", definitions.bits, _encode),
+    _codec("decode_bits", definitions.mask_of_bits, _decode(definitions.bits)),
+    _codec("encode_mask", definitions.shortest_form, _encode_mask),
+    _codec("decode_mask", definitions.same, _decode_mask),
+    _codec("longest_mask", definitions.same, _longest),
+    _codec("pack", definitions.least_bytes, _pack),
+    _codec("unpack", definitions.same, _unpack),
+    Entry("checkpoint.save_network", "file", checkpoint.save_network, definitions.same, _save, "round trip", EXACT),
+    Entry("checkpoint.load_network", "file", checkpoint.load_network, graphs.forward, _load, "round trip", SINGLE),
+    Entry(
+        "checkpoint.count_bytes",
+        "file",
+        checkpoint.count_bytes,
+        definitions.least_bytes,
+        _count_bytes,
+        "definition",
+        EXACT,
+    ),
+)
