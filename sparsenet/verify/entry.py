@@ -48,7 +48,7 @@ class Entry:
     at : function, optional
         Where the formula stands, where that is not the function that is called but one within it (a method, a kernel).
     formula : str
-        The formula, where it is not what the documentation says in its Notes.
+        The formula, where it is not what the documentation says.
     """
 
     name: str
@@ -155,16 +155,17 @@ def place_of(function: Callable) -> str:
 
 
 def formula_of(function: Callable) -> str:
-    """What a function's own documentation says in its Notes; its first paragraph where it has none.
+    """The first paragraph of a function's own documentation, and its Notes.
 
     Examples
     --------
-    >>> formula_of(difference)[:51]
-    'max |value - expected| / max(FLOOR, max |expected|)'
+    >>> print(formula_of(difference)[:163])
+    How far two results are apart: numbers, arrays, bytes, text, and tuples, lists or dicts of them.
+    <BLANKLINE>
+    max |value - expected| / max(FLOOR, max |expected|) for arrays of
     """
     text = inspect.cleandoc(plain(function).__doc__ or "")  # not what a method inherits
-    if "Notes\n-----\n" not in text:
-        return text.split("\n\n")[0]
-    lines = text.split("Notes\n-----\n")[1].splitlines()
+    first, _, notes = text.partition("\n\n")[0], *text.partition("Notes\n-----\n")[1:]
+    lines = notes.splitlines()
     ends = [number for number, line in enumerate(lines[1:]) if line and set(line) == {"-"}]
-    return "\n".join(lines[: ends[0]] if ends else lines).strip()
+    return "\n\n".join(filter(None, [first, "\n".join(lines[: ends[0]] if ends else lines).strip()]))

@@ -144,24 +144,42 @@ def _codes(layer) -> Iterator[bytes]:
     yield from definitions.planes(layer.bias.value)
 
 
-def _codec(name: str, oracle: Callable, compare: Callable) -> Entry:
-    return Entry(f"codecs.{name}", "file", getattr(codecs, name), oracle, compare, "definition", EXACT)
+def _codec(name: str, oracle: Callable, compare: Callable, formula: str = "") -> Entry:
+    return Entry(f"codecs.{name}", "file", getattr(codecs, name), oracle, compare, "definition", EXACT, formula=formula)
 
 
 ENTRIES = (
     _codec("split_values", definitions.planes, _split),
-    _codec("join_values", definitions.same, _join),
+    _codec("join_values", definitions.same, _join, "join_values(split_values(v)) = v"),
     _codec("encode_gaps", definitions.gaps, _encode),
-    _codec("decode_gaps", definitions.mask_of_gaps, _decode(definitions.gaps)),
+    _codec("decode_gaps", definitions.mask_of_gaps, _decode(definitions.gaps), "decode_gaps(encode_gaps(m)) = m"),
     _codec("encode_bits", definitions.bits, _encode),
-    _codec("decode_bits", definitions.mask_of_bits, _decode(definitions.bits)),
+    _codec("decode_bits", definitions.mask_of_bits, _decode(definitions.bits), "decode_bits(encode_bits(m)) = m"),
     _codec("encode_mask", definitions.shortest_form, _encode_mask),
-    _codec("decode_mask", definitions.same, _decode_mask),
-    _codec("longest_mask", definitions.same, _longest),
+    _codec("decode_mask", definitions.same, _decode_mask, "decode_mask(encode_mask(m)) = m"),
+    _codec("longest_mask", definitions.same, _longest, "len(m) <= longest_mask(encode_mask(m))"),
     _codec("pack", definitions.least_bytes, _pack),
-    _codec("unpack", definitions.same, _unpack),
-    Entry("checkpoint.save_network", "file", checkpoint.save_network, definitions.same, _save, "round trip", EXACT),
-    Entry("checkpoint.load_network", "file", checkpoint.load_network, graphs.forward, _load, "round trip", SINGLE),
+    _codec("unpack", definitions.same, _unpack, "unpack(pack(b)) = b"),
+    Entry(
+        "checkpoint.save_network",
+        "file",
+        checkpoint.save_network,
+        definitions.same,
+        _save,
+        "round trip",
+        EXACT,
+        formula="load(save(f)) = f, bit for bit",
+    ),
+    Entry(
+        "checkpoint.load_network",
+        "file",
+        checkpoint.load_network,
+        graphs.forward,
+        _load,
+        "round trip",
+        SINGLE,
+        formula="load(save(f))(x) = f(x)",
+    ),
     Entry(
         "checkpoint.count_bytes",
         "file",
@@ -170,5 +188,6 @@ ENTRIES = (
         _count_bytes,
         "definition",
         EXACT,
+        formula="the sum over all layers = the bytes of the file; a layer's: its masks' codes and its values' planes",
     ),
 )

@@ -127,6 +127,21 @@ def _entry(name: str, function: Callable, oracle: Callable, compare: Callable, s
     return Entry(name, "mask", function, oracle, compare, source, EXACT)
 
 
+def _strategy_entry(name: str, compare: Callable, formula: str) -> Entry:
+    by_rate = name == "max_threshold"
+    return Entry(
+        f"strategies.{name}",
+        "mask",
+        strategies.STRATEGIES[name],
+        definitions.below_maximum if by_rate else definitions.make_masks,
+        compare,
+        f"the article, section {'5.2.2' if by_rate else '4.1'}",
+        EXACT,
+        at=strategies.Strategy.__call__,
+        formula=formula,
+    )
+
+
 ENTRIES = (
     Entry(
         "granularity.sum_over_structures",
@@ -151,16 +166,23 @@ ENTRIES = (
         _below_maximum,
         "the article, section 5.2.2",
     ),
-    *(
-        _entry(
-            f"strategies.{name}", strategies.STRATEGIES[name], oracle, _strategy(unit, scope), f"the article, {where}"
-        )
-        for name, oracle, unit, scope, where in (
-            ("layerwise", definitions.make_masks, Weight(), "layer", "section 4.1"),
-            ("channelwise", definitions.make_masks, Filter(), "layer", "section 4.1"),
-            ("proportional", definitions.make_masks, Weight(), "global", "section 4.1"),
-            ("max_threshold", definitions.below_maximum, Weight(), "rate", "section 5.2.2"),
-        )
+    _strategy_entry(
+        "layerwise",
+        _strategy(Weight(), "layer"),
+        "theta_ij = 0 if I_ij < tau_l, tau_l the quantile of layer l's importances for the sparsity",
+    ),
+    _strategy_entry(
+        "channelwise",
+        _strategy(Filter(), "layer"),
+        "theta_ij = 0 for all i if sum_i I_ij < tau_l, tau_l the quantile of layer l's sums for the sparsity",
+    ),
+    _strategy_entry(
+        "proportional",
+        _strategy(Weight(), "global"),
+        "theta_ij = 0 if I_ij < tau, tau the quantile of all importances of the network for the sparsity",
+    ),
+    _strategy_entry(
+        "max_threshold", _strategy(Weight(), "rate"), "theta_ij = 0 if I_ij < rate max I, the maximum of the layer"
     ),
     _entry("ties.settled_by_index", ties.settled_by_index, definitions.tied, _ties, "definition"),
 )

@@ -139,8 +139,8 @@ def _scipy_linear(function, oracle, rng) -> Iterator[Comparison]:
     yield "y", function(x, matrix, bias), oracle(matrix, x.T, bias).T
 
 
-def _compiled(name: str, at: Callable, compare: Callable, source: str) -> Entry:
-    return Entry(name, "sparse kernel", compile, graphs.forward, compare, source, SINGLE, at=at)
+def _compiled(name: str, at: Callable, compare: Callable, source: str, formula: str = "") -> Entry:
+    return Entry(name, "sparse kernel", compile, graphs.forward, compare, source, SINGLE, at=at, formula=formula)
 
 
 def _matrix(name: str, oracle: Callable, compare: Callable) -> Entry:
@@ -149,6 +149,7 @@ def _matrix(name: str, oracle: Callable, compare: Callable) -> Entry:
 
 
 PARK = "Park et al. 2017, section 2"
+CONVOLVE = "y[o, r, q] = b[o] + sum of w[o, c, i, j] x[c, r s + i d - p, q s + j d - p] over the kept weights of o"
 
 ENTRIES = (
     _matrix("to_csr", sparse_definitions.matrix_of, _to_csr),
@@ -181,7 +182,7 @@ ENTRIES = (
         _scipy_linear,
         "definition",
     ),
-    _compiled("direct_sparse_conv.convolve", direct_sparse_conv.convolve, _convolve("csr"), PARK),
+    _compiled("direct_sparse_conv.convolve", direct_sparse_conv.convolve, _convolve("csr"), PARK, CONVOLVE),
     _compiled("direct_sparse_conv.multiply_tile", direct_sparse_conv.multiply_tile, _convolve("dense"), PARK),
     _compiled(
         "sparse_linear.multiply_samples", sparse_linear.multiply_samples, _multiply(5, (9, 7), (40, 20)), "definition"

@@ -98,10 +98,34 @@ def _surgery(function, oracle, rng) -> Iterator[Comparison]:
         yield f"{what}: filters left", left, rows
 
 
+FORWARD = "y_k = f_k(y_i, ...), i the nodes that node k reads, in order; y_input = x"
+BACKWARD = "dL/dy_i = sum of (df_k/dy_i)^T dL/dy_k over the nodes k that read i"
+SCORE = "I = mean of criterion(theta, dL_b/dtheta) over batches b"
+PRUNE = (
+    "round(sparsity n) of each n units alike go: those of the lowest sums of I over all of their rows, in all layers"
+)
+
 ENTRIES = (
-    Entry("Network.forward", "network", Network, graphs.forward, _forward, "definition", at=Network.forward),
     Entry(
-        "Network.backward", "network", Network, central_difference, _backward, "chain rule", SLOPE, at=Network.backward
+        "Network.forward",
+        "network",
+        Network,
+        graphs.forward,
+        _forward,
+        "definition",
+        at=Network.forward,
+        formula=FORWARD,
+    ),
+    Entry(
+        "Network.backward",
+        "network",
+        Network,
+        central_difference,
+        _backward,
+        "chain rule",
+        SLOPE,
+        at=Network.backward,
+        formula=BACKWARD,
     ),
     Entry(
         "counting.count_layers",
@@ -121,7 +145,15 @@ ENTRIES = (
         "definition",
         EXACT,
     ),
-    Entry("scoring.score", "criterion", scoring.score, deletion_change, _score, "Molchanov et al. 2019, eq. 8"),
+    Entry(
+        "scoring.score",
+        "criterion",
+        scoring.score,
+        deletion_change,
+        _score,
+        "Molchanov et al. 2019, eq. 8",
+        formula=SCORE,
+    ),
     Entry(
         "dependency.dependency_groups",
         "surgery",
@@ -133,7 +165,14 @@ ENTRIES = (
         formula="channels that meet in a sum are one unit, with the rows that make them and the columns that read them",
     ),
     Entry(
-        "cycle.prune", "surgery", cycle.prune, definitions.filter_masks, _prune, "Li et al. 2017, section 3.3", EXACT
+        "cycle.prune",
+        "surgery",
+        cycle.prune,
+        definitions.filter_masks,
+        _prune,
+        "Li et al. 2017, section 3.3",
+        EXACT,
+        formula=PRUNE,
     ),
     Entry(
         "surgery.remove_pruned_structures",
