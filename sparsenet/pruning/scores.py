@@ -29,9 +29,12 @@ Sensitivity, layer by layer, did worse than chance, and among whole filters no c
 tenths of them gone, retraining decides.
 """
 
+from .criteria.curvature import fisher, obd, obs, woodfisher
 from .criteria.gradients import sensitivity, taylor
 from .criteria.weights import l1, l2, random
 
-CRITERIA = {criterion.__name__: criterion for criterion in (l1, l2, sensitivity, taylor, random)}
+CRITERIA = {
+    criterion.__name__: criterion for criterion in (l1, l2, sensitivity, taylor, fisher, obd, obs, woodfisher, random)
+}
 
 __all__ = ["CRITERIA", *CRITERIA]
