@@ -201,8 +201,8 @@ def test_dead_inputs_go_first_and_keep_their_weights():
         assert new.tolist() == [[0.1, 0.0, 0.1, 9.0]]
         assert exact_obs(weight, hessian, 0.5, damping=damping)[1].astype(int).tolist() == [[1, 0, 1, 0]]
     new, mask = exact_obs(weight, np.zeros((4, 4)), 0.5)
-    assert mask.astype(int).tolist() == [[0, 0, 1, 1]]
-    assert new.tolist() == [[0.0, 0.0, 0.1, 9.0]]
+    assert mask.astype(int).tolist() == [[0, 1, 0, 1]]  # all dead: the smallest
+    assert new.tolist() == [[0.0, 7.0, 0.0, 9.0]]
 
 
 def test_one_weight_stays_and_zero_sparsity_changes_nothing():

@@ -33,7 +33,7 @@ from ..kernels.exact_obs import removal_order
 
 Pruned = tuple[np.ndarray, np.ndarray]
 DAMPING = 0.01
-DEAD = 1e-100  # H of an input that is always 0: it has an inverse, and its weight costs nothing
+DEAD = 1e-100  # H of an input that is always 0: it has an inverse, and its weight costs next to nothing
 
 
 def exact_obs(
@@ -61,8 +61,8 @@ def exact_obs(
         What it has pruned stays pruned. A block is gone where all its weights are.
     damping : float
         This part of the mean of H's diagonal is added to it, for H of dependent inputs has no inverse. (The authors'
-        code adds nothing unless told to, SparseGPT 0.01.) Weights of an input that is always 0 cost nothing, go first,
-        and keep their values where they stay.
+        code adds nothing unless told to, SparseGPT 0.01.) Weights of an input that is always 0 go first, as good as free,
+        the smallest before the others; where they stay they keep their values.
 
     Notes
     -----
