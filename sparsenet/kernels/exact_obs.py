@@ -116,7 +116,7 @@ def removal_order(
     Notes
     -----
     Greedy: next goes the block of the lowest cost 1/2 w_B (A_BB)^-1 w_B^T, of equal ones the first. O(P^3) for a row,
-    nearly all of it in the updates of A: about 2 s for 1600 weights. Rows are shared among the threads.
+    nearly all of it in the updates of A: about 1 s for 1600 weights. Rows are shared among the threads.
     """
     blocks = -(-rows.shape[1] // block)
     order, costs = np.full((len(rows), blocks), -1), np.zeros((len(rows), blocks))

@@ -61,12 +61,12 @@ def exact_obs(
         What it has pruned stays pruned. A block is gone where all its weights are.
     damping : float
         This part of the mean of H's diagonal is added to it, for H of dependent inputs has no inverse. (The authors'
-        code adds nothing unless told to, SparseGPT 0.01.) Weights of an input that is always 0 go first, as good as free,
-        the smallest before the others; where they stay they keep their values.
+        code adds nothing unless told to, SparseGPT 0.01.) Weights of an input that is always 0 go first, as good as
+        free, the smallest before the others; where they stay they keep their values.
 
     Notes
     -----
-    O(O P^3) in all: 2 s for a row of 1600 weights, and as much memory as three matrices H.
+    O(O P^3) in all: 1 s for a row of 1600 weights, and as much memory as three matrices H.
 
     Examples
     --------

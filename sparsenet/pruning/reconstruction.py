@@ -1,4 +1,18 @@
-"""Layers that make what they made before with fewer weights: ExactOBS, and least squares, joined to the network."""
+"""Layers that make what they made before with fewer weights: ExactOBS, and least squares, joined to the network.
+
+For pruning without retraining, from a few hundred samples. Test accuracy in % on the digits (SimpleCNN), 90 % gone of
+both convolutions and the output layer in one step, nothing trained after it, one seed:
+
+==============================================  ====
+dense                                           98.3
+`obc_prune`                                     96.9
+masks by `l1`, then `reconstruct`               90.4
+masks by `obs`, weights as they were            72.1
+masks by `l1`, weights as they were             64.2
+==============================================  ====
+
+The update of the weights is worth more than the choice of those that go.
+"""
 
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
