@@ -261,6 +261,20 @@ def test_float32_agrees_with_float64(rng, criterion, name):
 
 
 @pytest.mark.parametrize("criterion", CURVATURE)
+def test_whole_filters_by_curvature(rng, criterion):
+    """A filter's importance is the sum of its weights': the lowest of three goes, and what reads it."""
+    network = residual()
+    data = rng.standard_normal((12, 2, 6, 6)).astype(np.float32), rng.integers(0, 3, 12)
+    scores = sn.score(network, criterion, data)
+    masks = sn.prune(network, scores, sn.strategies.channelwise, 1 / 3, exclude=["stem", "grouped"])
+    lowest = int(scores["down"].sum(axis=(1, 2, 3)).argmin())
+    assert [int(mask.any()) for mask in masks["down"]] == [int(o != lowest) for o in range(3)]
+    after = sn.score(network, criterion, data)
+    assert not after["down"][lowest].any()
+    assert not after["fc"][:, lowest].any()
+
+
+@pytest.mark.parametrize("criterion", CURVATURE)
 def test_rounds_of_pruning_by_curvature(rng, criterion):
     """Exact counts, round by round; what is pruned stays pruned and scores 0."""
     network = residual()

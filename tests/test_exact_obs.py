@@ -362,6 +362,10 @@ def test_seed_and_threads(rng):
     values = [model["fc1"].weight.value for model in models]
     assert np.array_equal(values[0], values[1])
     assert not np.array_equal(values[0], values[2])
+    drawn = np.random.default_rng(3).permutation(40)[:20]
+    same = network.copy()
+    sn.obc_prune(same, (data[0][drawn], data[1][drawn]), 0.5, max_batches=None)
+    np.testing.assert_allclose(same["fc1"].weight.value, values[0], rtol=1e-4, atol=1e-6)
 
 
 def test_errors_change_nothing(rng):
