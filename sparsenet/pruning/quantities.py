@@ -10,6 +10,11 @@ argument               what it is                                               
 `activation_gradient`  dL_b/d(activations)                                                 (N, O, H, W), (N, O)
 `input_norms`          L2 norm, over all samples and positions, of what a weight reads     like the weight
 `gamma`                scale of the batch normalisation right behind the layer             (O,)
+`mask`                 True where the layer's mask keeps a weight                          like the weight
+`fisher_diagonal`      the mean over all samples of each one's squared gradient            like the weight
+`hessian_diagonal`     d^2 L/dtheta^2, exact, L the mean loss                              like the weight
+`sample_gradients`     dl_n/dtheta of each sample n by itself                              (N, ...) of the weight's
+`input_hessian`        2 X X^T, X the layer's inputs (unrolled) of all samples             (G, P, P), P = C/G kh kw
 =====================  ==================================================================  ========================
 
 `gradient`, `activations` and `activation_gradient` are of one batch at a time: a criterion that asks for one of them is
@@ -23,12 +28,19 @@ import numpy as np
 from ..nn.network import Network
 from ..nn.training import Loss
 from .granularity import Arrays
+from .hessians import fisher_diagonal, hessian_diagonal, input_hessian, sample_gradients
 from .probe import Batches, activation_of, probe
 from .statistics import gamma, input_norms
 
 OF_A_BATCH = ("gradient", "activations", "activation_gradient")
-OF_ALL_BATCHES: dict[str, Callable[[Network, Batches, Loss], Arrays]] = {"input_norms": input_norms}
-OF_THE_NETWORK: dict[str, Callable[[Network], Arrays]] = {"gamma": gamma}
+OF_ALL_BATCHES: dict[str, Callable[[Network, Batches, Loss], Arrays]] = {
+    "input_norms": input_norms,
+    "fisher_diagonal": fisher_diagonal,
+    "hessian_diagonal": hessian_diagonal,
+    "sample_gradients": sample_gradients,
+    "input_hessian": input_hessian,
+}
+OF_THE_NETWORK: dict[str, Callable[[Network], Arrays]] = {"mask": Network.masks, "gamma": gamma}
 OF_THE_LAYER = ("weight", "rng")
 
 

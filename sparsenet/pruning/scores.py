@@ -30,6 +30,7 @@ tenths of them gone, retraining decides.
 """
 
 from .criteria.activations import apoz, mean_activation, taylor_feature_maps, taylor_gates, wanda
+from .criteria.curvature import fisher, obd, obs, woodfisher
 from .criteria.gradients import sensitivity, taylor
 from .criteria.weights import fpgm, l1, l2, lamp, ln, random, slimming
 
@@ -39,6 +40,7 @@ CRITERIA = {
         *(l1, l2, lamp, fpgm, slimming),
         *(sensitivity, taylor),
         *(wanda, apoz, mean_activation, taylor_feature_maps, taylor_gates),
+        *(fisher, obd, obs, woodfisher),
         random,
     )
 }
