@@ -10,7 +10,9 @@ from . import __version__
 
 DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10")
 MODELS = ("simple_cnn", "lenet_300_100", "lenet_5", "resnet20", "vgg_small", "mobilenet_small")
-CRITERIA = ("l1", "l2", "sensitivity", "taylor", "random")
+CRITERIA = (
+    *("l1", "l2", "sensitivity", "full_batch_sensitivity", "taylor", "snip", "grasp", "synflow", "movement", "random"),
+)
 STRATEGIES = ("layerwise", "channelwise", "proportional", "max_threshold")
 SCHEDULES = ("one-shot", "linear", "cubic", "geometric")
 SPARSITIES = {"channelwise": 0.5, "max_threshold": 0.2}  # unless given; the others: 0.95

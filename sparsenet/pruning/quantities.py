@@ -8,6 +8,10 @@ argument               what it is                                               
 `gradient`             dL_b/dtheta, L_b the mean loss of batch b                           like the weight
 `activations`          what the layer's units emit, behind their normalisation and ReLU    (N, O, H, W), (N, O)
 `activation_gradient`  dL_b/d(activations)                                                 (N, O, H, W), (N, O)
+`mean_gradient`        g = dL/dtheta, L the mean loss of all batches                       like the weight
+`hessian_gradient`     H g, H the Hessian of L over the prunable weights, exact            like the weight
+`flow_gradient`        dR/d|theta|, R what flows through the network made positive         like the weight
+`movement`             -sum theta dL/dtheta over the steps of `optimizers.Movement`        like the weight
 =====================  ==================================================================  ========================
 
 `gradient`, `activations` and `activation_gradient` are of one batch at a time: a criterion that asks for one of them is
@@ -20,12 +24,18 @@ import numpy as np
 
 from ..nn.network import Network
 from ..nn.training import Loss
+from .flow import flow_gradient
+from .gradient_quantities import hessian_gradient, mean_gradient, recorded_movement
 from .granularity import Arrays
 from .probe import Batches, activation_of, probe
 
 OF_A_BATCH = ("gradient", "activations", "activation_gradient")
-OF_ALL_BATCHES: dict[str, Callable[[Network, Batches, Loss], Arrays]] = {}
-OF_THE_NETWORK: dict[str, Callable[[Network], Arrays]] = {}
+OF_ALL_BATCHES: dict[str, Callable[[Network, Batches, Loss], Arrays]] = {
+    "mean_gradient": mean_gradient,
+    "hessian_gradient": hessian_gradient,
+    "flow_gradient": flow_gradient,
+}
+OF_THE_NETWORK: dict[str, Callable[[Network], Arrays]] = {"movement": recorded_movement}
 OF_THE_LAYER = ("weight", "rng")
 
 

@@ -29,9 +29,12 @@ Sensitivity, layer by layer, did worse than chance, and among whole filters no c
 tenths of them gone, retraining decides.
 """
 
-from .criteria.gradients import sensitivity, taylor
+from .criteria.gradients import full_batch_sensitivity, grasp, movement, sensitivity, snip, synflow, taylor
 from .criteria.weights import l1, l2, random
 
-CRITERIA = {criterion.__name__: criterion for criterion in (l1, l2, sensitivity, taylor, random)}
+CRITERIA = {
+    criterion.__name__: criterion
+    for criterion in (l1, l2, sensitivity, full_batch_sensitivity, taylor, snip, grasp, synflow, movement, random)
+}
 
 __all__ = ["CRITERIA", *CRITERIA]
