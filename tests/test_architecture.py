@@ -24,6 +24,7 @@ FLOORS = {
     "engine": 4,
     "data": 4,
     "lab": 5,
+    "verify": 5,
     "cli": 6,
     "__main__": 7,
 }

@@ -22,8 +22,8 @@ def sensitivity(gradient: np.ndarray) -> np.ndarray:
     It depends on the batch size: batches of one sample give the mean magnitude per sample, one batch of all gives
     `full_batch_sensitivity`.
 
-    Elsewhere: NNI and torch-pruning have no criterion of the gradient alone; those of jaxpruner and most authors' code
-    add up signed gradients over batches before the absolute value, which is `full_batch_sensitivity`.
+    Elsewhere gradients are mostly added up over batches with their signs, as torch's `backward` does, and the absolute
+    value is taken at the end: that is `full_batch_sensitivity`.
 
     Examples
     --------
@@ -68,8 +68,9 @@ def taylor(weight: np.ndarray, gradient: np.ndarray) -> np.ndarray:
 
     `score` averages it over batches; absolute value first (the mean first is `snip`, which has the same formula).
 
-    Elsewhere: torch-pruning's `TaylorImportance` sums theta dL/dtheta over a structure before the absolute value, where
-    here the sum is over absolute values; NNI's Taylor pruner is the form of 2016 or 2019 on whole filters.
+    Elsewhere: jaxpruner's saliency is this, of the batch of one step. torch-pruning's `TaylorImportance` sums |theta
+    dL/dtheta| over a filter too (with `multivariable=True` the absolute value comes after that sum), of the gradient
+    that was added up before: over several batches its signs have cancelled, as in `snip`.
 
     Examples
     --------

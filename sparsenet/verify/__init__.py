@@ -1,0 +1,1 @@
+"""Floor 5: formulas against slow, independent definitions."""
