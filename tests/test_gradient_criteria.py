@@ -255,7 +255,7 @@ def test_synflow_is_conserved_in_every_chain(seed, weight_norm):
 
 
 def test_synflow_over_the_cuts_of_a_residual_network():
-    """stem -> (a -> b) + shortcut -> c: those of a sum to those of b; with the shortcut they are what stem passes on."""
+    """stem -> (a -> b) + shortcut -> c: a and b sum to the same; with what the shortcut carries to the same as c."""
     network = graph_of(
         ("stem", sn.Linear(3, 4, seed=1), "input"),
         ("a", sn.Linear(4, 5, seed=2)),
@@ -290,11 +290,11 @@ def test_synflow_reads_no_value_and_changes_none(rng):
 
 
 def test_synflow_of_a_deep_network_does_not_overflow():
-    """Eighty layers that multiply by 8 each: 8^80 = 2^240 is beyond float32."""
+    """Eighty layers of 8 x 8 ones: 8^81 paths, of which each of 64 weights takes 8^79 = 2^237, beyond float32."""
     layers = {f"fc{n}": sn.Linear(8, 8, init=lambda shape, rng: np.ones(shape, np.float32)) for n in range(80)}
     data = np.zeros((1, 8), np.float32), np.zeros(1, int)
     found = sn.score(sn.chain(layers), sn.scores.synflow, data)
-    assert all((array == 8.0**80).all() for array in found.values())
+    assert all((array == 8.0**79).all() for array in found.values())
 
 
 @pytest.mark.parametrize("optimizer", [sn.SGD(lr=0.1), sn.SGD(lr=0.1, momentum=0.9, weight_decay=0.1), sn.Adam()])
@@ -326,7 +326,7 @@ def test_movement_in_training_is_the_sum_over_steps(rng):
     network = residual().astype(np.float64)
     by_hand = network.copy()
     (x, y), recorder = record(network, rng)
-    expected = {name: 0 for name in network.weights()}
+    expected = dict.fromkeys(network.weights(), 0)
     order_rng = np.random.default_rng(4)
     for _ in range(2):
         order = order_rng.permutation(24)
@@ -342,9 +342,9 @@ def test_movement_in_training_is_the_sum_over_steps(rng):
             np.testing.assert_allclose(found[name], expected[name], rtol=1e-9, atol=1e-14)
     units = found["b"].sum(axis=(1, 2, 3))
     np.testing.assert_allclose(units, expected["b"].sum(axis=(1, 2, 3)), rtol=1e-9)
-    np.testing.assert_allclose(found["b"], expected["b"], atol=0.05 * np.abs(expected["b"]).max())
-    of_v = network["b"].direction.state["movement"].sum(axis=(1, 2, 3))
-    assert np.abs(of_v).max() < 1e-12 < np.abs(units).min()
+    of_v = network["b"].direction.state["movement"]
+    assert np.abs(of_v.sum(axis=(1, 2, 3))).max() < 1e-12 < np.abs(units).min()
+    assert np.abs(found["b"] - expected["b"]).max() < np.abs(of_v - expected["b"]).max() / 3
 
 
 def test_movement_is_saved_rolled_back_and_masked(rng, tmp_path):

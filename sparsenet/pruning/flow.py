@@ -22,8 +22,9 @@ def positive_copy(network: Network) -> Network:
     [[3.0]]
     """
     positive = network.astype(np.float64)
-    for layer in positive.weighted().values():
-        layer.set_weight(np.abs(layer.weight.value))
+    for name, layer in positive.weighted().items():
+        # of the value that is scored: a product of weight normalisation would differ in its rounding
+        layer.set_weight(np.abs(network[name].weight.value))
         layer.bias.value[:] = 0
     for layer in positive.layers().values():
         if isinstance(layer, BatchNorm):
