@@ -57,7 +57,7 @@ def hessian_product(
     -----
     As in evaluation: running statistics are constants, dropout does nothing. At a kink of a ReLU or a tie of a maximum
     the side that `backward` takes counts, so that H is that of the linear piece. The parameters' gradients are set, as
-    by `backward`. It costs two forward and three backward passes.
+    by `backward`. It costs about three forward and three backward passes.
 
     Examples
     --------
@@ -128,13 +128,14 @@ def _backward(
             x, moved = outputs[node.inputs[0]], tangents[node.inputs[0]]
             # R{dW} = R{dy} x^T + dy R{x}^T
             products[node.name] = _outer(layer, x, upstream) + _outer(layer, moved, dy)
+        if set(node.inputs) == {INPUT}:
+            continue
+        if node.name in moves:
             # R{dx} = W^T R{dy} + V^T dy
-            parts = _transpose(layer, upstream, layer.weight.effective(), x)
-            parts = (parts + _transpose(layer, dy, moves[node.name], x),)
+            dx = _transpose(layer, upstream, layer.weight.effective(), x) + _transpose(layer, dy, moves[node.name], x)
         else:
-            parts = node.layer.input_gradient(upstream)
-            parts = parts if isinstance(parts, tuple) else (parts,)
-        for source, part in zip(node.inputs, parts, strict=True):
+            dx = node.layer.input_gradient(upstream)
+        for source, part in zip(node.inputs, dx if isinstance(dx, tuple) else (dx,), strict=True):
             pending[source] = pending[source] + part if source in pending else part
     return {name: products[name] for name in moves}
 

@@ -80,8 +80,8 @@ def prune_at_initialization(
     empty, and silent behind a ReLU, has no gradient: it does not come back by itself. When a round raises, the network
     is put back as it was.
 
-    Elsewhere: the authors of FORCE cut at a threshold, so that ties may keep more weights than asked for; masks here
-    have the exact count. The authors of SynFlow do the same.
+    Elsewhere: the authors' codes cut at a threshold, so that of equal scores all stay (FORCE) or all go (SynFlow), and
+    a layer may be left without weights; masks here have the exact count, and a floor.
 
     Examples
     --------
