@@ -12,7 +12,9 @@ FORCE             `snip`                  `geometric(rounds, s)`, tens of rounds
 SynFlow           `synflow`               `geometric(100, s)`
 ================  ======================  ========================================  ========
 
-The papers' exponential schedule is `schedules.geometric`: the same fraction of what remains goes each round.
+Batch normalisation is as in evaluation, by its running statistics, which are 0 and 1 before training; the authors'
+codes use the batch's. The papers' exponential schedule is `schedules.geometric`: the same fraction of what remains goes
+each round.
 """
 
 from collections.abc import Collection, Mapping, Sequence

@@ -125,8 +125,9 @@ def grasp(weight: np.ndarray, hessian_gradient: np.ndarray) -> np.ndarray:
 
     H g is exact (see `hessian_product`), of the loss as it is. Elsewhere: the authors' code divides the logits by 200
     before the loss, draws the weights of linear layers anew, and takes g and H of batches with as many samples of each
-    class; all three change the ranking. It divides by |sum of all S|, which does not. There are libraries with
-    |theta H g|, or that keep what is to be removed: look at the sign before comparing.
+    class; all three change the ranking, the first most of all: the digits after 90 % pruning of LeNet-300-100, one
+    seed, 38 % without it and 76 % with it (a `loss` of one's own can divide). It divides by |sum of all S| too, which
+    does not. There are libraries with |theta H g|, or that keep what is to be removed: look at the sign first.
 
     Examples
     --------
@@ -177,8 +178,8 @@ def movement(movement: np.ndarray) -> np.ndarray:
     which counts positive. The magnitude of the weight has no part in it; a large weight that shrinks goes first.
 
     Elsewhere: the paper and NNI learn S while the forward pass uses the highest S only and the gradient goes past the
-    mask (straight through), so that pruned weights can come back, with a penalty in the soft variant. Here S is
-    recorded in an ordinary training, and a pruned weight stays pruned: "hard movement" of what is kept.
+    mask (straight through), so that pruned weights can come back; the soft variant cuts at a threshold and adds a
+    penalty. Here S is recorded in an ordinary training, and a pruned weight stays pruned.
 
     Of a weight normalisation w = g v / ||v||, what is recorded of v and g is put together (see `recorded_movement`).
 
