@@ -1,4 +1,8 @@
-"""Losses: (output, target) -> (value, gradient with respect to the output), both averaged over the samples."""
+"""Losses: (output, target) -> (value, gradient with respect to the output), both averaged over the samples.
+
+A loss may carry its second derivative too, as an attribute: `loss.hessian_product(output, target, tangent)`, which is
+(d^2 L / d output^2) tangent. What needs it (see `hessian_product`) says so where it is missing.
+"""
 
 import numpy as np
 from scipy.linalg import norm
@@ -39,6 +43,21 @@ def softmax_cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple[float
     return float(-logs[rows, labels].mean(dtype=np.float64)), gradient / logits.dtype.type(len(labels))
 
 
+def _cross_entropy_hessian_product(logits: np.ndarray, labels: np.ndarray, tangent: np.ndarray) -> np.ndarray:
+    """Second derivative of the cross-entropy times a tangent t of the logits; the labels have no part in it.
+
+    Notes
+    -----
+    d^2 L / dz[n,j] dz[n,k] = p[n,j] ([j = k] - p[n,k]) / N,  p = softmax(z):   (H t)[n] = p[n] (t[n] - p[n] . t[n]) / N
+    """
+    chances = np.exp(log_softmax(logits))
+    centred = tangent - (chances * tangent).sum(axis=-1, keepdims=True)
+    return chances * centred / logits.dtype.type(len(logits))
+
+
+softmax_cross_entropy.hessian_product = _cross_entropy_hessian_product
+
+
 def mean_squared_error(output: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray]:
     """Mean squared error, for regression.
 
@@ -54,6 +73,14 @@ def mean_squared_error(output: np.ndarray, target: np.ndarray) -> tuple[float, n
         raise ValueError("output must hold at least one value")
     difference = output - target
     return float(np.mean(np.square(difference, dtype=np.float64))), difference * output.dtype.type(2 / difference.size)
+
+
+def _squared_error_hessian_product(output: np.ndarray, target: np.ndarray, tangent: np.ndarray) -> np.ndarray:
+    """Second derivative of the mean squared error times a tangent t of the output: 2 t / (N K)."""
+    return tangent * output.dtype.type(2 / output.size)
+
+
+mean_squared_error.hessian_product = _squared_error_hessian_product
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:

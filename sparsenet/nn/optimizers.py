@@ -113,6 +113,43 @@ class Adam:
         parameter.enforce_mask()
 
 
+@dataclass(frozen=True)
+class Movement:
+    """An optimiser that also records how the weights move: what the criterion `movement` needs (Sanh et al. 2020).
+
+    The steps are those of the optimiser inside, bit for bit. What is recorded lies in the parameter's state, with the
+    optimiser's own memory: it is copied, saved, rolled back and masked like that, and further training goes on with it.
+
+    Notes
+    -----
+    S <- S - theta dL/dtheta     before each step, with the gradient of the loss alone (no weight decay); S starts at 0
+
+    Examples
+    --------
+    >>> parameter = Parameter(np.array([2.0, -1.0]), grad=np.array([-0.5, 0.0]))
+    >>> for _ in range(2):
+    ...     Movement(SGD(lr=1.0)).update(parameter, 1.0)  # theta: 2, 2.5, 3
+    >>> parameter.value.tolist(), parameter.state["movement"].tolist()
+    ([3.0, -1.0], [2.25, 0.0])
+    """
+
+    optimizer: Optimizer
+
+    def __post_init__(self):
+        if isinstance(self.optimizer, type) or not callable(getattr(self.optimizer, "update", None)):
+            raise TypeError(f"optimizer must be an SGD, an Adam or alike, with lr and update, not {self.optimizer!r}")
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the optimiser inside."""
+        return self.optimizer.lr
+
+    def update(self, parameter: Parameter, lr: float) -> None:
+        movement = _remembered(parameter, "movement")
+        movement -= parameter.value * parameter.grad
+        self.optimizer.update(parameter, lr)
+
+
 def constant(progress: float) -> float:
     """Factor 1 on the learning rate, whatever the progress."""
     return 1.0

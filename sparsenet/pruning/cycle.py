@@ -141,22 +141,32 @@ def prune(
     [[0, 1]]
     """
     targets = find_targets(network, scores, strategy, exclude, overrides or {}, tied)
-    masks, idle = _prune(network, scores, strategy, sparsity, targets, factor)
+    masks, idle = prune_targets(network, scores, strategy, sparsity, targets, factor)
     if idle:
         warn_caller(idle)
     return masks
 
 
-def _prune(
+def prune_targets(
     network: Network,
     scores: Mapping[str, np.ndarray],
     strategy: Strategy,
     sparsity: float,
     targets: Targets,
-    factor: float,
+    factor: float = 0.0,
     by: str = "",
 ) -> tuple[Arrays, str]:
-    """Apply the strategy's masks; (the masks, what `falls_short` says of them). `by` names what scored."""
+    """`prune` with its targets already found: (the masks, what `falls_short` says of them). `by` names what scored.
+
+    Examples
+    --------
+    >>> from sparsenet import Linear, chain, strategies
+    >>> network = chain({"fc": Linear(2, 1)})
+    >>> targets = find_targets(network, ["fc"], strategies.layerwise, (), {}, "sum")
+    >>> masks, idle = prune_targets(network, {"fc": np.array([[2.0, 1.0]])}, strategies.layerwise, 0.5, targets)
+    >>> masks["fc"].tolist(), idle
+    ([[True, False]], '')
+    """
     current = network.masks()
     if targets.pools is None:
         before = {name: mask for name, mask in current.items() if name in scores}
@@ -302,7 +312,7 @@ def iterative_prune(
         try:
             scores = score(network, criterion, data, loss=loss, seed=seed, threads=threads)
             by = criterion_name(criterion)
-            _, idle = _prune(network, scores, strategy, requested, targets, factor, by)
+            _, idle = prune_targets(network, scores, strategy, requested, targets, factor, by)
             before = evaluate(network, validation, **judge)
             retrain(network)
             after = evaluate(network, validation, **judge)

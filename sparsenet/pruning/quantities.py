@@ -15,6 +15,10 @@ argument               what it is                                               
 `hessian_diagonal`     d^2 L/dtheta^2, exact, L the mean loss                              like the weight
 `sample_gradients`     dl_n/dtheta of each sample n by itself                              (N, ...) of the weight's
 `input_hessian`        2 X X^T, X the layer's inputs (unrolled) of all samples             (G, P, P), P = C/G kh kw
+`mean_gradient`        g = dL/dtheta, L the mean loss of all batches                       like the weight
+`hessian_gradient`     H g, H the Hessian of L over the prunable weights, exact            like the weight
+`flow_gradient`        dR/d|theta|, R what flows through the network made positive         like the weight
+`movement`             -sum theta dL/dtheta over the steps of `optimizers.Movement`        like the weight
 =====================  ==================================================================  ========================
 
 `gradient`, `activations` and `activation_gradient` are of one batch at a time: a criterion that asks for one of them is
@@ -27,6 +31,8 @@ import numpy as np
 
 from ..nn.network import Network
 from ..nn.training import Loss
+from .flow import flow_gradient
+from .gradient_quantities import hessian_gradient, mean_gradient, recorded_movement
 from .granularity import Arrays
 from .hessians import fisher_diagonal, hessian_diagonal, input_hessian, sample_gradients
 from .probe import Batches, activation_of, probe
@@ -35,12 +41,19 @@ from .statistics import gamma, input_norms
 OF_A_BATCH = ("gradient", "activations", "activation_gradient")
 OF_ALL_BATCHES: dict[str, Callable[[Network, Batches, Loss], Arrays]] = {
     "input_norms": input_norms,
+    "mean_gradient": mean_gradient,
+    "hessian_gradient": hessian_gradient,
+    "flow_gradient": flow_gradient,
     "fisher_diagonal": fisher_diagonal,
     "hessian_diagonal": hessian_diagonal,
     "sample_gradients": sample_gradients,
     "input_hessian": input_hessian,
 }
-OF_THE_NETWORK: dict[str, Callable[[Network], Arrays]] = {"mask": Network.masks, "gamma": gamma}
+OF_THE_NETWORK: dict[str, Callable[[Network], Arrays]] = {
+    "mask": Network.masks,
+    "gamma": gamma,
+    "movement": recorded_movement,
+}
 OF_THE_LAYER = ("weight", "rng")
 
 

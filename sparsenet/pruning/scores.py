@@ -31,14 +31,14 @@ tenths of them gone, retraining decides.
 
 from .criteria.activations import apoz, mean_activation, taylor_feature_maps, taylor_gates, wanda
 from .criteria.curvature import fisher, obd, obs, woodfisher
-from .criteria.gradients import sensitivity, taylor
+from .criteria.gradients import full_batch_sensitivity, grasp, movement, sensitivity, snip, synflow, taylor
 from .criteria.weights import fpgm, l1, l2, lamp, ln, random, slimming
 
 CRITERIA = {
     criterion.__name__: criterion
     for criterion in (
         *(l1, l2, lamp, fpgm, slimming),
-        *(sensitivity, taylor),
+        *(sensitivity, full_batch_sensitivity, taylor, snip, grasp, synflow, movement),
         *(wanda, apoz, mean_activation, taylor_feature_maps, taylor_gates),
         *(fisher, obd, obs, woodfisher),
         random,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import check_count, check_data, check_known, warn_caller
+from ..checks import check_count, check_data, check_float_array, check_known, warn_caller
 from ..machine.threads import threads as use_threads
 from ..nn.losses import softmax_cross_entropy
 from ..nn.network import Network
@@ -30,6 +30,7 @@ def score(
     max_batches: int | None = 16,
     seed: int | np.random.Generator = 0,
     threads: int | None = None,
+    weights: Mapping[str, np.ndarray] | None = None,
 ) -> Arrays:
     """Importance of every prunable weight, by layer name.
 
@@ -42,6 +43,9 @@ def score(
         Needed by criteria of the data. The network is not trained: statistics and dropout are as in evaluation.
     max_batches : int or None
         How many batches, drawn without replacement (None: all).
+    weights : dict of arrays, optional
+        What the criterion gets as `weight`, by layer name, where not the network's own: values that masks have pruned.
+        Gradients and all else are of the network as it is.
 
     Warns
     -----
@@ -59,6 +63,10 @@ def score(
     needs = needs_of(criterion)
     rng = np.random.default_rng(seed)
     offered = {name: OF_THE_NETWORK[name](network) for name in sorted(needs & set(OF_THE_NETWORK))}
+    if weights is not None:
+        offered["weight"] = {name: weight.value for name, weight in network.weights().items()} | _checked(
+            network, weights
+        )
     parts = None
     if needs & {*OF_A_BATCH, *OF_ALL_BATCHES}:
         parts = _draw(data, needs, batch_size, max_batches, rng)
@@ -90,6 +98,16 @@ def needs_of(criterion: Criterion) -> set[str]:
     }
     check_known("arguments of the criterion", needs, (*OF_THE_LAYER, *OF_A_BATCH, *OF_ALL_BATCHES, *OF_THE_NETWORK))
     return needs
+
+
+def _checked(network: Network, weights: Mapping[str, np.ndarray]) -> Arrays:
+    """The values to score in the place of the network's own, when they fit."""
+    own = network.weights()
+    check_known("weights", weights, own)
+    for name, array in weights.items():
+        if check_float_array(f"weights[{name!r}]", array).shape != own[name].shape:
+            raise ValueError(f"weights[{name!r}] must have the shape {own[name].shape}, not {array.shape}")
+    return dict(weights)
 
 
 def _draw(
