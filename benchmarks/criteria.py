@@ -65,7 +65,7 @@ def train(network, data, epochs, lr, options):
         network,
         data,
         epochs=epochs,
-        optimizer=sn.SGD(lr=lr, momentum=0.9, weight_decay=5e-4),
+        optimizer=sn.optimizers.Movement(sn.SGD(lr=lr, momentum=0.9, weight_decay=5e-4)),
         lr_schedule=sn.optimizers.cosine,
         batch_size=32,
         seed=options.seed,

@@ -24,6 +24,7 @@ _HOMES = {
     "pruning.cycle": ("iterative_prune", "prune"),
     "pruning.reconstruction": ("obc_prune", "obc_prune_nm", "reconstruct"),
     "pruning.dependency": ("dependency_groups",),
+    "pruning.foresight": ("prune_at_initialization",),
     "pruning.surgery": ("remove_pruned_structures",),
     "engine.compile": ("compile",),
     "engine.plan": ("Plan",),

@@ -118,9 +118,10 @@ def data_of(kind, dtype=np.float32):
 
 @cache
 def network_of(kind):
-    """To be copied: statistics as after some training, no bias, scale or shift at its start."""
+    """To be copied: statistics and movement as after some training, no bias, scale or shift at its start."""
     network, rng = NETWORKS[kind](), np.random.default_rng(5)
-    network.forward(data_of(kind)[0], training=True)
+    recorder, judge = sn.optimizers.Movement(sn.SGD(lr=1e-3)), {"loss": loss_of(kind), "metric": lambda y, t: 0.0}
+    sn.fit(network, data_of(kind), epochs=1, batch_size=SAMPLES, optimizer=recorder, **judge)
     for parameter in network.parameters().values():
         if parameter.value.ndim == 1:
             parameter.value += rng.uniform(-0.3, 0.3, parameter.value.shape).astype(np.float32)

@@ -11,7 +11,7 @@ from ..files.atomic_write import check_folder
 from ..files.checkpoint import save_network
 from ..nn.models import MODELS
 from ..nn.network import Network
-from ..nn.optimizers import SGD, cosine
+from ..nn.optimizers import SGD, Movement, cosine
 from ..nn.training import Epoch, evaluate, fit
 from ..pruning.cycle import PruneHistory, iterative_prune
 from ..pruning.quantities import OF_A_BATCH, OF_ALL_BATCHES
@@ -65,7 +65,7 @@ def run_experiment(experiment: Experiment, folder: str | Path, narrator: Narrato
     dense = MODELS[experiment.model](data.input_shape, data.classes, seed=experiment.seed)
     folder, parameters = Path(folder), dense.parameters().values()
     check_folder(folder, FILES, 3 * sum(parameter.value.nbytes for parameter in parameters) + NOTES)
-    if not needs_of(CRITERIA[experiment.criterion]) & {*OF_A_BATCH, *OF_ALL_BATCHES}:
+    if not needs_of(CRITERIA[experiment.criterion]) & {*OF_A_BATCH, *OF_ALL_BATCHES, "movement"}:
         score(dense, CRITERIA[experiment.criterion])  # where the model lacks what it asks for: now, not once trained
     _train(experiment, data, dense, narrator)
     save_network(folder / "dense.sparsenet", dense)
@@ -98,11 +98,14 @@ def _fit(
     experiment: Experiment, network: Network, data: Dataset, stage: str, epochs: int, seed: Seed, narrator: Narrator
 ) -> list[Epoch]:
     """Training and retraining alike: SGD with momentum, the learning rate falling to zero along a cosine."""
+    optimizer = SGD(lr=0.05, momentum=0.9, weight_decay=5e-4)
+    if "movement" in needs_of(CRITERIA[experiment.criterion]):
+        optimizer = Movement(optimizer)
     return fit(
         network,
         data.train,
         epochs=epochs,
-        optimizer=SGD(lr=0.05, momentum=0.9, weight_decay=5e-4),
+        optimizer=optimizer,
         lr_schedule=cosine,
         batch_size=32 if len(data.train.y) < 10_000 else BATCH,
         seed=seed,
