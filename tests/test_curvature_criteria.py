@@ -198,6 +198,24 @@ def test_obs_of_dead_and_dependent_inputs():
     assert not nothing.any()
 
 
+def test_damping_by_hand():
+    """OBS: a part of the diagonal's mean, 4, so that diag(2, 6) becomes diag(4, 8); WoodFisher: in F's own units."""
+    hessian, weight, mask = np.diag([2.0, 6.0])[None], np.ones((1, 2)), np.ones((1, 2), bool)
+    assert sn.scores.obs(weight, hessian, mask, damping=0.5).tolist() == [pytest.approx([2, 4])]
+    assert sn.scores.obs(weight, hessian, mask).tolist() == [pytest.approx([1.02, 3.02])]
+    gradients = np.array([[[2.0, 0.0]], [[0.0, 0.0]]])
+    assert sn.scores.woodfisher(weight, gradients, mask, damping=0.5).tolist() == [pytest.approx([1.25, 0.25])]
+    assert sn.scores.woodfisher(weight, gradients, mask).tolist() == [pytest.approx([1.000005, 5e-6])]
+
+
+def test_blocks_of_woodfisher_have_fifty_weights(rng):
+    weight, gradients = rng.standard_normal((1, 60)), rng.standard_normal((4, 1, 60))
+    mask = np.ones(weight.shape, bool)
+    found = sn.scores.woodfisher(weight, gradients, mask)
+    assert np.array_equal(found, sn.scores.woodfisher(weight, gradients, mask, block_size=50))
+    assert not np.array_equal(found, sn.scores.woodfisher(weight, gradients, mask, block_size=49))
+
+
 @pytest.mark.parametrize("block_size", [1, 5, 7, 1000])
 def test_woodfisher_against_the_recursion(rng, block_size):
     weight, gradients = rng.standard_normal((3, 7)), rng.standard_normal((9, 3, 7))
