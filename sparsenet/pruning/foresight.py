@@ -1,7 +1,8 @@
 """Pruning at initialization: round after round of scores and masks, and no training between (nor before).
 
-Which when: one round is SNIP's and GraSP's own; above 90 % gone, where one round begins to cut layers off, many rounds
-that go on scoring what is left do better.
+Which when: `snip` in one round first, and `snip` with `revive` beside it: the two stood the most below, where rounds
+that go one way did worse than one (the papers have it the other way round for deep convolutional networks with more
+than 95 % gone).
 
 ================  ======================  ========================================  ========
 method            criterion               schedule                                  `revive`
@@ -11,6 +12,20 @@ iterative SNIP    `snip`                  `geometric(rounds, s)`, tens of rounds
 FORCE             `snip`                  `geometric(rounds, s)`, tens of rounds    True
 SynFlow           `synflow`               `geometric(100, s)`
 ================  ======================  ========================================  ========
+
+Test accuracy in % on the digits (LeNet-300-100, the mean of three seeds, eight epochs of training after it):
+
+=========================  ======  ======  ======
+gone                       90 %    98 %    99.5 %
+=========================  ======  ======  ======
+`random`                   94.1    14.0    10.0
+`l1`                       95.8    93.1    34.0
+`snip`                     93.8    91.7    86.9
+`snip`, 50 rounds          92.8    83.7    66.5
+`snip`, 50 rounds, revive  94.8    93.4    84.1
+`grasp`                    43.0    27.6    19.4
+`synflow`, one round       94.4    10.0    10.0
+=========================  ======  ======  ======
 
 Batch normalisation is as in evaluation, by its running statistics, which are 0 and 1 before training; the authors'
 codes use the batch's. The papers' exponential schedule is `schedules.geometric`: the same fraction of what remains goes
