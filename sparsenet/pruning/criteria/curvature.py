@@ -6,7 +6,6 @@ that goes, and score what is lost even so. The move itself is not made by a crit
 """
 
 import numpy as np
-from scipy.linalg import LinAlgError, cholesky, solve_triangular
 
 
 def fisher(weight: np.ndarray, fisher_diagonal: np.ndarray) -> np.ndarray:
@@ -159,7 +158,7 @@ def woodfisher(
 def _inverse_diagonal(matrix: np.ndarray) -> np.ndarray:
     """Diagonal of the inverse of a symmetric positive definite matrix: of L^-T L^-1, sums of squares, never below 0."""
     try:
-        lower = cholesky(matrix, lower=True)
-    except LinAlgError:
+        lower = np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
         raise ValueError("damping must be greater: the matrix to invert is singular") from None
-    return np.square(solve_triangular(lower, np.eye(len(matrix)), lower=True)).sum(axis=0)
+    return np.square(np.linalg.inv(lower)).sum(axis=0)
