@@ -9,9 +9,9 @@ sparsity-based pruning", section 4.1, each with the reading that is implemented.
 
 Which when: `l1` unless there is a reason, it needs no data, and with retraining nothing beat it below. What the loss
 does when one weight goes is told by `fisher`, `obd` and `taylor`, in this order (rank correlations with the truth of
-0.97, 0.97 and 0.95 within a layer of a small network, `l1` 0.42: `benchmarks/criteria.py`); that is not yet what it
-does when nine tenths go at once and the rest is retrained, where it is a matter of tenths of a per cent, or of a layer
-that is cut off. `sensitivity` rarely, for a small gradient says that a weight is settled, not that it is unimportant;
+0.97, 0.97 and 0.95 within a layer of a small network, `l1` 0.42: `benchmarks/criteria.py`); when nine tenths go at
+once and the rest is retrained, the order is another one: there `synflow`, `obs` and `woodfisher` are among the first.
+`sensitivity` rarely, for a small gradient says that a weight is settled, not that it is unimportant;
 the criteria of filters for filters; `random` is the baseline: a criterion that does not beat it has found nothing.
 
 Test accuracy in % on MNIST (SimpleCNN, 99.3 % dense), 90 % gone in one step (of the weights of each layer, of all, or
