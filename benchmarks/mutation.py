@@ -60,7 +60,7 @@ class Change:
     field: str
     index: int | None
     node: ast.AST
-    function: str  # the top-level function or class that it stands in
+    function: str  # the top-level function, class or constant that it stands in
     line: int
     shown: ast.AST  # the smallest expression or statement that shows the change
     old: str = ""
@@ -95,9 +95,14 @@ def changes(tree):
     """All changes of a module's tree, of which one is to be applied."""
     found = []
     for statement in tree.body:
-        collector = Collector(getattr(statement, "name", "<module>"), found)
-        collector.visit(statement)
+        Collector(place_of(statement), found).visit(statement)
     return [change.describe() for change in found]
+
+
+def place_of(statement):
+    """Name of the function, the class or the constant that a top-level statement defines."""
+    names = [target.id for target in getattr(statement, "targets", ()) if isinstance(target, ast.Name)]
+    return getattr(statement, "name", names[0] if names else "<module>")
 
 
 def is_plain(node):
@@ -182,7 +187,7 @@ class Collector(ast.NodeVisitor):
             self.add(holder, field, index, with_name(call, FUNCTIONS[name]), call)
         if name in LEFT_OUT_CALLS and len(call.args) == 1:
             self.add(holder, field, index, call.args[0], call)
-        for place, option in enumerate(call.keywords):
+        for option in call.keywords:
             if option.arg in LEFT_OUT_OPTIONS:
                 rest = [other for other in call.keywords if other is not option]
                 self.add(holder, field, index, ast.Call(call.func, call.args, rest), call)
