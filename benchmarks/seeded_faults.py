@@ -36,56 +36,68 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "seeded_faults.json"
 SECONDS_MORE = 20  # a run may take so much longer than four times that of the unchanged source
 
-# A module of the package, and the files whose tests must catch a change of it.
+CONVOLUTION = """convolution::test_forward_is_cross_correlation convolution::test_both_backwards_are_adjoints
+    convolution::test_im2col_agrees_with_the_loops convolution::test_worked_by_hand convolution::test_bad_input_is_named
+    convolution::test_groups_and_dilation_by_hand convolution::test_views_and_empty_batches
+    convolution::test_inputs_that_are_not_four_dimensional_are_refused"""
+# A module of the package, and what covers it: files of tests, or single tests, where the others
+# are slow with a function in plain Python.
 COVER = {
-    "nn/layers.py": "layers products convolution parameters network",
+    "nn/layers.py": "layers parameters",
     "nn/losses.py": "losses",
     "nn/optimizers.py": "optimizers",
-    "nn/normalization.py": "layers parameters surgery network",
-    "nn/pooling.py": "pooling layers network",
-    "nn/merge.py": "branches branch_surgery",
+    "nn/normalization.py": "layers parameters",
+    "nn/pooling.py": "pooling layers",
+    "nn/merge.py": "branches",
     "nn/augment.py": "augment",
-    "nn/counting.py": "network branches lab",
-    "nn/channels.py": "units branches branch_surgery dependency surgery",
-    "nn/units.py": "units branches branch_surgery dependency surgery",
-    "kernels/naive_conv.py": "convolution",
-    "kernels/im2col_conv.py": "convolution layers",
-    "kernels/csr_loops.py": "products sparse",
+    "nn/counting.py": "network branches",
+    "nn/channels.py": "units branches dependency",
+    "nn/units.py": "units branches dependency",
+    "kernels/naive_conv.py": CONVOLUTION,
+    "kernels/im2col_conv.py": CONVOLUTION,
+    "kernels/csr_loops.py": """products::test_the_csr_kernels_let_negative_outputs_through_unless_told
+        products::test_csr_linear_from_any_sample_on engine::test_csr_linear engine::test_csr_convolution""",
     "kernels/linear.py": "products layers",
-    "kernels/pooling.py": "pooling layers",
-    "kernels/activation.py": "products layers",
-    "kernels/channel_sums.py": "products layers",
+    "kernels/pooling.py": """pooling::test_the_first_of_equal_maxima_takes_the_gradient
+        pooling::test_averages_and_their_gradient_are_those_of_the_definition pooling::test_bad_arguments_are_named
+        layers::test_gradients_by_central_differences layers::test_nan_and_infinity_pass_through""",
+    "kernels/activation.py": "products",
+    "kernels/channel_sums.py": "products",
     "kernels/merging.py": "products",
-    "kernels/scipy_reference.py": "sparse products",
-    "kernels/sparse_matrix.py": "sparse",
+    "kernels/scipy_reference.py": "engine::test_csr_linear engine::test_csr_convolution",
+    "kernels/sparse_matrix.py": """engine::test_the_pattern_is_the_mask_not_the_values
+        sparse::test_blocks_are_recognised sparse::test_matrices_hold_what_the_mask_keeps""",
     "pruning/cycle.py": "cycle",
-    "pruning/dependency.py": "dependency branch_surgery surgery",
+    "pruning/dependency.py": "dependency branch_surgery",
     "pruning/granularity.py": "masks scores",
     "pruning/masks.py": "masks",
     "pruning/pools.py": "dependency masks",
     "pruning/schedules.py": "schedules",
     "pruning/scores.py": "scores",
     "pruning/scoring.py": "scores",
-    "pruning/strategies.py": "masks dependency cycle",
+    "pruning/strategies.py": "masks dependency",
     "pruning/surgery.py": "surgery branch_surgery",
-    "pruning/targets.py": "masks dependency cycle",
+    "pruning/targets.py": "masks dependency",
     "pruning/ties.py": "masks",
-    "engine/folding.py": "engine sparse branches",
-    "files/codecs.py": "codecs files",
+    "engine/folding.py": "engine",
+    "files/codecs.py": "codecs",
 }
-SPEED = {"THREAD_MACS", "THREAD_ELEMENTS"}  # constants that change no result, only the number of threads
+# Constants that decide on the number of threads only; and vector code, which is no plain Python: it is compared with
+# its loops by `test_kernels_plain.py`.
+LEFT_OUT = {"THREAD_MACS", "THREAD_ELEMENTS", "max_of_squares", "max_squares"}
 WITH_DOCTESTS = ("nn/", "pruning/")
 
 
 def faults(tree):
     """The changes of a module's tree that may alter a result."""
-    return [change for change in changes(tree) if change.function not in SPEED]
+    return [change for change in changes(tree) if change.function not in LEFT_OUT]
 
 
 def covering(module):
     """Paths of the tests of a module: its own examples, then the files of the table."""
     own = [f"sparsenet/{module}"] if module.startswith(WITH_DOCTESTS) else []
-    return [*own, *(f"tests/test_{name}.py" for name in COVER[module].split())]
+    names = (name.partition("::") for name in COVER[module].split())
+    return [*own, *(f"tests/test_{file}.py{separator}{test}" for file, separator, test in names)]
 
 
 class Replaced(SourceFileLoader):
@@ -114,7 +126,7 @@ class Finder:
 
 
 def interpret(jit, name, function_name):
-    """Let `jit.kernel` leave the function of module `name`, and compiled functions that call it, as they are."""
+    """Let `jit.kernel` leave a function of module `name` (None: all), and compiled ones that call it, as they are."""
     plain, compile_kernel, inline = [], jit.kernel, jit.inlined
 
     def calls_plain(function):
@@ -123,8 +135,8 @@ def interpret(jit, name, function_name):
         return any(value is other for value in called for other in plain)
 
     def decide(decorate, function):
-        changed = (function.__module__, function.__qualname__.split(".")[0]) == (name, function_name)
-        if changed or calls_plain(function):
+        changed = function.__module__ == name and function_name in (None, function.__qualname__)
+        if function.__qualname__ not in LEFT_OUT and (changed or calls_plain(function)):
             plain.append(function)
             return function
         return decorate(function)
@@ -171,13 +183,14 @@ def run_tests(module, number, order, answer):
     path = ROOT / "sparsenet" / module
     name = "sparsenet." + module.removesuffix(".py").replace("/", ".")
     tree = ast.parse(path.read_text())
-    found = faults(tree)
-    change = found[0 if number is None else number]
+    function = None
     if number is not None:
+        change = faults(tree)[number]
         change.apply()
+        function = change.function
     finder = Finder(name, tree)
     sys.meta_path.insert(0, finder)
-    interpret(importlib.import_module("sparsenet.machine.jit"), name, change.function)
+    interpret(importlib.import_module("sparsenet.machine.jit"), name, function)
     plugin = Plugin(order, finder)
     options = ["-x", "-q", "--doctest-modules", "-p", "no:cacheprovider"]
     options += ["-o", "addopts=", "-m", "not modes and not torch and not mnist and not cifar10"]
