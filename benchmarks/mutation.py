@@ -51,6 +51,8 @@ LEFT_OUT_CALLS = {"abs", "sqrt", "square", "exp", "log", "log2", "round", "rever
 LEFT_OUT_OPTIONS = {"axis", "ddof", "dtype", "initial", "keepdims", "kind", "out", "where"}  # f(x, axis=0) -> f(x)
 SILENT_CALLS = {"warn", "warn_caller", "TypeVar", "isinstance", "cast", "getLogger"}  # messages and types
 
+SILENT_OPTIONS = {"strict", "copy"}  # no effect on what is returned
+
 
 @dataclass
 class Change:
@@ -95,6 +97,8 @@ def changes(tree):
     """All changes of a module's tree, of which one is to be applied."""
     found = []
     for statement in tree.body:
+        if isinstance(statement, ast.Assign) and is_type_name(place_of(statement)):
+            continue
         Collector(place_of(statement), found).visit(statement)
     return [change.describe() for change in found]
 
@@ -103,6 +107,11 @@ def place_of(statement):
     """Name of the function, the class or the constant that a top-level statement defines."""
     names = [target.id for target in getattr(statement, "targets", ()) if isinstance(target, ast.Name)]
     return getattr(statement, "name", names[0] if names else "<module>")
+
+
+def is_type_name(name):
+    """`Arrays` of `Arrays = dict[str, np.ndarray]`; no `LIMIT`."""
+    return name[:1].isupper() and not name.isupper()
 
 
 def is_plain(node):
@@ -124,7 +133,7 @@ class Collector(ast.NodeVisitor):
     """Walks through a top-level statement and appends to `found`."""
 
     def __init__(self, function, found):
-        self.function, self.found = function, found
+        self.function, self.found, self.unknown_sizes = function, found, set()
 
     def add(self, holder, field, index, node, shown):
         self.found.append(Change(holder, field, index, node, self.function, shown.lineno, shown))
@@ -132,7 +141,6 @@ class Collector(ast.NodeVisitor):
     def visit(self, node):
         if isinstance(node, ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom | ast.Assert):
             return
-        kind = "expr" if isinstance(node, ast.expr) else "stmt"
         if isinstance(node, ast.Call) and name_of(node.func) in SILENT_CALLS:
             return
         for field, value in ast.iter_fields(node):
@@ -141,10 +149,10 @@ class Collector(ast.NodeVisitor):
             children = value if isinstance(value, list) else [value]
             for index, child in enumerate(children):
                 if isinstance(child, ast.AST):
-                    self.change(node, field, index if isinstance(value, list) else None, child, kind)
+                    self.change(node, field, index if isinstance(value, list) else None, child)
                     self.visit(child)
 
-    def change(self, holder, field, index, child, kind):
+    def change(self, holder, field, index, child):
         for other in OPERATORS.get(type(child), ()):
             if not (isinstance(child, ast.BitOr) and is_type_union(holder)):
                 self.add(holder, field, index, other(), holder)
@@ -161,9 +169,12 @@ class Collector(ast.NodeVisitor):
             self.add(holder, field, index, ast.UnaryOp(ast.Not(), test), test)
 
     def of_constant(self, holder, field, index, constant):
-        if isinstance(holder, ast.keyword) and holder.arg == "strict":
+        if isinstance(holder, ast.keyword) and holder.arg in SILENT_OPTIONS:
             return
+        unknown = isinstance(holder, ast.UnaryOp) and id(holder) in self.unknown_sizes
         for value in other_constants(constant.value):
+            if unknown and value == 2:
+                continue  # -2 means the same to `reshape` as -1
             self.add(holder, field, index, ast.Constant(value), holder if hasattr(holder, "lineno") else constant)
 
     def of_unaryop(self, holder, field, index, operation):
@@ -183,6 +194,8 @@ class Collector(ast.NodeVisitor):
         name = name_of(call.func)
         if name in SILENT_CALLS:
             return
+        if name == "reshape":
+            self.unknown_sizes |= {id(size) for size in call.args if isinstance(size, ast.UnaryOp)}
         if name in FUNCTIONS:
             self.add(holder, field, index, with_name(call, FUNCTIONS[name]), call)
         if name in LEFT_OUT_CALLS and len(call.args) == 1:

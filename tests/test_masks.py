@@ -399,6 +399,10 @@ def test_a_threshold_by_the_maximum_refuses_a_single_negative_score():
         mask_below_maximum({"a": np.array([[1.0, -0.1]])}, 0.2)
 
 
+def test_a_threshold_by_a_maximum_below_one():
+    assert mask_below_maximum({"a": np.array([[0.5, 0.15, 0.05]])}, 0.2)["a"].tolist() == [[True, True, False]]
+
+
 def test_the_rule_without_warnings_keeps_a_unit_unless_told():
     scores = {"a": np.array([[1.0, 2, 3]])}
     assert prune_lowest_units(scores, 0.9)["a"].tolist() == [[False, False, True]]

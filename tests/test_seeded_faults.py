@@ -39,6 +39,8 @@ def changed(source):
         ("y = x[0]", ["y = x[1]"]),
         ("y = x.sum(axis=1)", ["y = x.mean(axis=1)", "y = x.sum()", "y = x.sum(axis=0)", "y = x.sum(axis=2)"]),
         ("y = np.abs(x)", ["y = x"]),
+        ("y = x.reshape(-1)", ["y = x.reshape(1)", "y = x.reshape(-0)"]),
+        ("y = x[-1]", ["y = x[1]", "y = x[-0]", "y = x[-2]"]),
         ("y = f(a, b)", ["y = f(b, a)"]),
         ("y = a if b else c", ["y = a if not b else c"]),
         ("def f(a=True, b=0.5): pass", ["def f(a=False, b=0.5):\n    pass", "def f(a=True, b=1.0):\n    pass"]),
@@ -60,6 +62,7 @@ def test_the_changes_of_a_line(source, expected):
         "from a import b",
         "@dataclass(frozen=True)\nclass A: pass",
         "y = zip(a, strict=True)",
+        "Arrays = dict[str, np.ndarray]",
     ],
 )
 def test_what_is_no_formula_is_left_alone(source):
