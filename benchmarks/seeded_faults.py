@@ -56,7 +56,8 @@ COVER = {
     "kernels/naive_conv.py": CONVOLUTION,
     "kernels/im2col_conv.py": CONVOLUTION,
     "kernels/csr_loops.py": """products::test_the_csr_kernels_let_negative_outputs_through_unless_told
-        products::test_csr_linear_from_any_sample_on engine::test_csr_linear engine::test_csr_convolution""",
+        products::test_csr_linear_from_any_sample_on engine::test_sparse_convolutions_are_not_dilated_unless_told
+        engine::test_csr_linear engine::test_csr_convolution""",
     "kernels/linear.py": "products layers",
     "kernels/pooling.py": """pooling::test_the_first_of_equal_maxima_takes_the_gradient
         pooling::test_averages_and_their_gradient_are_those_of_the_definition pooling::test_bad_arguments_are_named
@@ -64,8 +65,10 @@ COVER = {
     "kernels/activation.py": "products",
     "kernels/channel_sums.py": "products",
     "kernels/merging.py": "products",
-    "kernels/scipy_reference.py": "engine::test_csr_linear engine::test_csr_convolution",
-    "kernels/sparse_matrix.py": """engine::test_the_pattern_is_the_mask_not_the_values
+    "kernels/scipy_reference.py": """engine::test_csr_linear engine::test_csr_convolution engine::test_columns_by_hand
+        engine::test_sparse_convolutions_are_not_dilated_unless_told""",
+    "kernels/sparse_matrix.py": """engine::test_sparse_convolutions_are_not_dilated_unless_told
+        engine::test_the_pattern_is_the_mask_not_the_values
         sparse::test_blocks_are_recognised sparse::test_matrices_hold_what_the_mask_keeps""",
     "pruning/cycle.py": "cycle",
     "pruning/dependency.py": "dependency branch_surgery",
