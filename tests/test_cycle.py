@@ -287,6 +287,12 @@ def test_a_call_that_prunes_nothing_says_so(sizes, sparsity, message):
     assert history.stopped == "no more rounds: the last one pruned nothing"
 
 
+def test_a_layer_of_which_nothing_is_asked_hides_no_other():
+    network = thin(4, 4, 4, 2)
+    with pytest.warns(UserWarning, match=r"at 0 or 0\.1: 0 of 8 units are gone"):
+        sn.prune(network, sn.score(network, sn.scores.l1), FILTERS, 0.1, overrides={"fc2": 0.0})
+
+
 def test_what_was_pruned_before_and_what_was_not_asked_for_is_no_news():
     network = thin(4, 4, 2)
     for sparsity in (0.0, 0.3, 0.3, 0.25, 0.5, 0.5, 0.6):  # round(1.2) = 1, round(2.4) = 2

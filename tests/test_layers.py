@@ -225,6 +225,46 @@ def test_a_mask_on_a_normalised_weight_leaves_the_others_as_they_are(rng):
     assert not layer.direction.value[~mask].any()
 
 
+def test_settings_of_layers_unless_told():
+    assert sn.Conv2d(2, 4, 3).config() == {
+        "in_channels": 2,
+        "out_channels": 4,
+        "kernel_size": (3, 3),
+        "stride": (1, 1),
+        "padding": (0, 0),
+        "dilation": (1, 1),
+        "groups": 1,
+    }
+    assert sn.BatchNorm(2).config() == {"channels": 2, "eps": 1e-5, "momentum": 0.1}
+    assert sn.Dropout().config() == {"rate": 0.5}
+    assert (
+        sn.MaxPool2d(3).config() == sn.AvgPool2d(3).config() == {"window": (3, 3), "stride": (3, 3), "padding": (0, 0)}
+    )
+    for default, told in (
+        (sn.Conv2d(2, 4, 3), sn.Conv2d(2, 4, 3, init=he_normal, seed=0)),
+        (sn.Linear(2, 4), sn.Linear(2, 4, init=he_normal, seed=0)),
+    ):
+        assert np.array_equal(default.weight.value, told.weight.value)
+    x = np.ones((20, 20), np.float32)
+    assert np.array_equal(sn.Dropout().forward(x, True), sn.Dropout(seed=0).forward(x, True))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shapes"),
+    [
+        (sn.Conv2d(2, 3, 1), [(3, 4, 4), (2, 4), (2, 4, 4, 4)]),
+        (sn.Linear(2, 3), [(3,), (2, 1)]),
+        (sn.BatchNorm(2), [(3,), (3, 2, 2), ()]),
+        (sn.MaxPool2d(1), [(4, 4), (1, 2, 4, 4)]),
+        (sn.GlobalAvgPool2d(), [(4, 4), (1, 2, 4, 4)]),
+    ],
+)
+def test_shapes_that_a_layer_does_not_take_are_refused(layer, shapes):
+    for shape in shapes:
+        with pytest.raises(ValueError, match="takes"):
+            layer.output_shape(shape)
+
+
 def test_initialisation_has_the_stated_variance():
     rng = np.random.default_rng(0)
     he = he_normal((64, 32, 3, 3), rng)
