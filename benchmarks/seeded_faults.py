@@ -83,7 +83,7 @@ COVER = {
     "pruning/targets.py": """masks dependency cycle::test_layers_that_have_to_stay_are_told_once
         cycle::test_a_call_that_prunes_nothing_says_so cycle::test_a_layer_of_which_nothing_is_asked_hides_no_other
         cycle::test_what_was_pruned_before_and_what_was_not_asked_for_is_no_news
-        cycle::test_nothing_left_to_prune_is_an_error
+        cycle::test_nothing_left_to_prune_is_an_error cycle::test_what_is_asked_for_is_less_by_layer_or_by_all
         surgery::test_other_convolutions_in_groups_and_the_layers_before_them_stay""",
     "pruning/ties.py": "masks",
     "engine/folding.py": "engine",

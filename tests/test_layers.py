@@ -225,6 +225,10 @@ def test_a_mask_on_a_normalised_weight_leaves_the_others_as_they_are(rng):
     assert not layer.direction.value[~mask].any()
 
 
+def test_no_samples_are_flattened_to_no_rows():
+    assert sn.Flatten().forward(np.zeros((0, 3, 2, 5), np.float32)).shape == (0, 30)
+
+
 def test_settings_of_layers_unless_told():
     assert sn.Conv2d(2, 4, 3).config() == {
         "in_channels": 2,
