@@ -69,6 +69,16 @@ def test_the_gradient_of_relu_at_zero_is_zero(dtype):
     assert activation.relu(x).tolist() == [0, 0, 0, x[3], 2]
 
 
+@pytest.mark.parametrize(
+    "shape", [(5, 3), (5, 1), (1, 3), (4, 1, 2, 3), (4, 3, 1, 2), (4, 3, 2, 1), (2, 3, 1, 1), (0, 2, 3, 3)]
+)
+def test_sums_over_channels(rng, shape):
+    x = rng.integers(-9, 9, shape).astype(np.float32)
+    expected = [sum(float(value) for value in x[:, c].reshape(-1)) for c in range(shape[1])]
+    assert channel_sums(x).tolist() == expected
+    assert channel_sums(x).dtype == np.float64
+
+
 @pytest.mark.parametrize("shape", [(1 << 20, 2), (1 << 18, 2, 2, 2), (2, 2, 700, 800)])
 def test_sums_over_channels_keep_their_digits(shape):
     """A running float32 sum of 2^20 numbers of 0.1 is wrong by 1 %."""
