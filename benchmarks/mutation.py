@@ -51,6 +51,7 @@ LEFT_OUT_CALLS = {"abs", "sqrt", "square", "exp", "log", "log2", "round", "rever
 LEFT_OUT_OPTIONS = {"axis", "ddof", "dtype", "initial", "keepdims", "kind", "out", "where"}  # f(x, axis=0) -> f(x)
 SILENT_CALLS = {"warn", "warn_caller", "TypeVar", "isinstance", "cast", "getLogger"}  # messages and types
 
+SYMMETRIC = {"array_equal", "max", "maximum", "min", "minimum", "multiply"}  # f(a, b) = f(b, a)
 SILENT_OPTIONS = {"strict", "copy"}  # no effect on what is returned
 
 
@@ -204,7 +205,7 @@ class Collector(ast.NodeVisitor):
             if option.arg in LEFT_OUT_OPTIONS:
                 rest = [other for other in call.keywords if other is not option]
                 self.add(holder, field, index, ast.Call(call.func, call.args, rest), call)
-        for place in range(len(call.args) - 1):
+        for place in range(0 if name in SYMMETRIC else len(call.args) - 1):
             self.swapped(holder, field, index, call, "args", place)
 
     def swapped(self, holder, field, index, node, items_field, place):

@@ -42,6 +42,7 @@ def changed(source):
         ("y = x.reshape(-1)", ["y = x.reshape(1)", "y = x.reshape(-0)"]),
         ("y = x[-1]", ["y = x[1]", "y = x[-0]", "y = x[-2]"]),
         ("y = f(a, b)", ["y = f(b, a)"]),
+        ("y = max(a, b)", ["y = min(a, b)"]),
         ("y = a if b else c", ["y = a if not b else c"]),
         ("def f(a=True, b=0.5): pass", ["def f(a=False, b=0.5):\n    pass", "def f(a=True, b=1.0):\n    pass"]),
     ],
