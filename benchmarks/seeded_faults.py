@@ -19,6 +19,7 @@ import argparse
 import ast
 import importlib
 import json
+import math
 import os
 import pickle
 import random
@@ -242,16 +243,19 @@ def wait(children):
         time.sleep(0.01)
 
 
-def run_module(module, numbers, jobs, folder, report):
-    """Outcome of each change: "caught", "timeout" or "survived"."""
+def run_module(module, numbers, arguments, folder, report):
+    """Outcome of each change, of those that there is time for: "caught", "timeout" or "survived"."""
+    if not numbers:
+        return {}
     start = time.monotonic()
+    end = start + 60 * arguments.minutes
     child, (code, killer, seconds) = wait([Child(module, None, {}, 600, folder)])
     if code != 0:
         raise SystemExit(f"{module}: the tests fail on the unchanged source: {code}, {killer}")
     limit = 4 * (time.monotonic() - start) + SECONDS_MORE
     kills, outcomes, children, left = Counter(), {}, [], list(numbers)
-    while left or children:
-        if left and len(children) < jobs:
+    while (left and time.monotonic() < end) or children:
+        if left and len(children) < arguments.jobs and time.monotonic() < end:
             order = {test: (-kills[test], spent) for test, spent in seconds.items()}
             children.append(Child(module, left.pop(0), order, limit, folder))
             continue
@@ -262,12 +266,16 @@ def run_module(module, numbers, jobs, folder, report):
     return outcomes
 
 
-def test_module(module, arguments, stored):
+def examine(module, arguments, stored):
     """Counts and survivors of one module, with the reasons that are stored for them."""
     found = faults(ast.parse((ROOT / "sparsenet" / module).read_text()))
     numbers = list(range(len(found)))
     if arguments.sample is not None and arguments.sample < len(found):
-        numbers = sorted(random.Random(f"{arguments.seed} {module}").sample(numbers, arguments.sample))
+        numbers = random.Random(f"{arguments.seed} {module}").sample(numbers, arguments.sample)
+    reasons = {key_of(survivor): survivor["reason"] for survivor in stored.get("survivors", ())}
+    if arguments.again:
+        left = {key for key, reason in reasons.items() if reason.startswith("not caught")}
+        numbers = [number for number, change in enumerate(found) if key_of(vars(change)) in left]
     if arguments.only:
         numbers = [number for number in numbers if found[number].function in arguments.only]
 
@@ -276,16 +284,21 @@ def test_module(module, arguments, stored):
             print(f"  {outcome:8} {seconds:5.1f} s  {module}:{found[number]}  {killer or ''}", flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
-        outcomes = run_module(module, numbers, arguments.jobs, folder, report)
-    reasons = {(s["function"], s["old"], s["new"]): s["reason"] for s in stored.get("survivors", ())}
-    survivors = []
-    for number in (n for n in numbers if outcomes[n] == "survived"):
+        outcomes = run_module(module, numbers, arguments, folder, report)
+    survivors = [s for s in stored.get("survivors", ()) if arguments.again and s["reason"].startswith("equivalent")]
+    for number in sorted(n for n in outcomes if outcomes[n] == "survived"):
         change = found[number]
-        reason = reasons.get((change.function, change.old, change.new), "not caught: not looked at")
-        survivors.append({"line": change.line, "function": change.function, "old": change.old, "new": change.new})
-        survivors[-1]["reason"] = reason
-    counts = Counter(outcomes.values())
-    return {"changes": len(found), "run": len(numbers), "timeouts": counts["timeout"], "survivors": survivors}
+        survivor = {"line": change.line, "function": change.function, "old": change.old, "new": change.new}
+        survivors.append(survivor | {"reason": reasons.get(key_of(survivor), "not caught: not looked at")})
+    if arguments.again:
+        return stored | {"survivors": survivors}
+    timeouts = Counter(outcomes.values())["timeout"]
+    return {"changes": len(found), "run": len(outcomes), "timeouts": timeouts, "survivors": survivors}
+
+
+def key_of(survivor):
+    """What names a change whatever its line."""
+    return survivor["function"], survivor["old"], survivor["new"]
 
 
 def table(modules):
@@ -312,6 +325,8 @@ def parse_arguments():
     parser.add_argument("--module", action="append", choices=COVER, help="of the table; all unless given")
     parser.add_argument("--only", action="append", help="changes of one function")
     parser.add_argument("--sample", type=int, help="so many changes of each module, drawn with --seed")
+    parser.add_argument("--again", action="store_true", help="only the stored survivors that are not equivalent")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="of each module, so many at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--verbose", action="store_true", help="show the test that caught each change")
@@ -337,9 +352,9 @@ def main():
     for name in ("numpy", "scipy.sparse", "scipy.ndimage", "scipy.signal", "numba", "pytest", "hypothesis"):
         importlib.import_module(name)
     results = {}
-    for module in arguments.module or COVER:
+    for module in arguments.module or (stored if arguments.again else COVER):
         print(module, flush=True)
-        results[module] = test_module(module, arguments, stored.get(module, {}))
+        results[module] = examine(module, arguments, stored.get(module, {}))
         if arguments.write:
             stored = read_stored() | {module: results[module]}
             RESULT.write_text(json.dumps(dict(sorted(stored.items())), indent=1) + "\n")
