@@ -10,7 +10,7 @@ from random_graphs import conv, graph_of, random_graph
 
 import sparsenet as sn
 from sparsenet.nn.layer import Layer
-from sparsenet.pruning.dependency import DependencyGroup, Member, fixed_layers, left_out
+from sparsenet.pruning.dependency import DependencyGroup, Member, fixed_layers, left_out, map_units
 from sparsenet.pruning.granularity import Channel, Filter
 from sparsenet.pruning.pools import Pool, mask_pools
 
@@ -569,3 +569,11 @@ def test_a_layer_without_scores_keeps_the_units_of_which_a_weight_is_kept(units)
     kept = [False, False, True] if units == 3 else [True]  # round(1.5) = 2 of three go, none of one
     assert masks["c"].tolist() == masks["b"].tolist() == [[row, row] for row in kept]
     assert masks["a"].tolist() == [*([row, row] for row in kept[:-1]), [False, True]]
+
+
+def test_units_are_counted_once():
+    network = sn.chain({"hidden": sn.Linear(2, 3), "output": sn.Linear(3, 1)})
+    units = map_units(network)
+    numbered = np.unique(np.concatenate([*units.outputs.values()]))
+    assert units.count == len(numbered) == 6  # the inputs too
+    assert units.outputs["hidden"].tolist() == units.columns["output"].tolist()
