@@ -40,7 +40,8 @@ SECONDS_MORE = 20  # a run may take so much longer than four times that of the u
 CONVOLUTION = """convolution::test_forward_is_cross_correlation convolution::test_both_backwards_are_adjoints
     convolution::test_im2col_agrees_with_the_loops convolution::test_worked_by_hand convolution::test_bad_input_is_named
     convolution::test_groups_and_dilation_by_hand convolution::test_views_and_empty_batches
-    convolution::test_inputs_that_are_not_four_dimensional_are_refused"""
+    convolution::test_inputs_that_are_not_four_dimensional_are_refused
+    convolution::test_a_window_that_does_not_fit_is_named convolution::test_one_group_without_dilation_unless_told"""
 # A module of the package, and what covers it: files of tests, or single tests, where the others
 # are slow with a function in plain Python.
 COVER = {

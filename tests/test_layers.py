@@ -225,6 +225,21 @@ def test_a_mask_on_a_normalised_weight_leaves_the_others_as_they_are(rng):
     assert not layer.direction.value[~mask].any()
 
 
+@pytest.mark.parametrize("layer", [sn.Linear(5, 4, seed=1), sn.Conv2d(5, 4, (2, 3), seed=1)])
+def test_selected_units_and_columns_of_a_normalised_weight_keep_their_values(layer):
+    """Columns of v that go would change its norm: g follows; units take their g along."""
+    weight = sn.WeightNorm(layer).weight
+    weight.gain.value[:] = 3, 2, 1, -1
+    value = weight.value.copy()
+    columns = weight.select(np.array([0, 3, 4]), 1)
+    np.testing.assert_allclose(columns.value, value[:, [0, 3, 4]], rtol=1e-5)
+    assert np.array_equal(columns.direction.value, weight.direction.value[:, [0, 3, 4]])
+    units = weight.select(np.array([1, 3]), 0)
+    np.testing.assert_allclose(units.value, value[[1, 3]], rtol=1e-6)
+    assert units.gain.value.tolist() == [2, -1]
+    assert np.array_equal(weight.value, value)
+
+
 def test_no_samples_are_flattened_to_no_rows():
     assert sn.Flatten().forward(np.zeros((0, 3, 2, 5), np.float32)).shape == (0, 30)
 
