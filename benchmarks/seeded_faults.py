@@ -52,7 +52,7 @@ COVER = {
     "nn/pooling.py": "pooling layers",
     "nn/merge.py": "branches",
     "nn/augment.py": "augment",
-    "nn/counting.py": "network branches",
+    "nn/counting.py": "network",
     "nn/channels.py": "units branches dependency",
     "nn/units.py": "units branches dependency",
     "kernels/naive_conv.py": CONVOLUTION,
