@@ -577,3 +577,11 @@ def test_units_are_counted_once():
     numbered = np.unique(np.concatenate([*units.outputs.values()]))
     assert units.count == len(numbered) == 6  # the inputs too
     assert units.outputs["hidden"].tolist() == units.columns["output"].tolist()
+
+
+@pytest.mark.parametrize("positions", [1, 2])
+def test_a_flattened_image_of_one_position_is_one_too(positions):
+    network = sn.chain({"conv": sn.Conv2d(1, 4, 3), "flatten": sn.Flatten(), "fc": sn.Linear(4 * positions, 2)})
+    assert list(fixed_layers(network, Filter())) == ["fc"]
+    units = map_units(network)
+    assert units.columns["fc"].tolist() == np.repeat(units.outputs["conv"], positions).tolist()
