@@ -5,7 +5,7 @@ import pytest
 from helpers import IMAGE, central_difference, random_cnn
 
 import sparsenet as sn
-from sparsenet.nn.counting import count_layers
+from sparsenet.nn.counting import count_layers, count_total
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
@@ -255,3 +255,5 @@ def test_kept_parameters_and_multiply_adds_by_hand():
     counts = count_layers(network, (2, 3, 3))
     assert counts["conv"] == (8 + 2, 6 + 2, 8 * 6, 6 * 6)
     assert counts["fc"] == (6 + 3, 1 + 3, 6, 1)
+    assert counts["pool"] == (0, 0, 0, 0)
+    assert count_total(network, (2, 3, 3)) == (19, 12, 54, 37)
