@@ -98,3 +98,11 @@ def test_the_share_leaves_out_what_alters_nothing():
     survivors = [{"reason": "equivalent: speed only"}, {"reason": "not caught: too rare"}]
     lines = list(seeded_faults.table({"a.py": {"changes": 20, "run": 11, "survivors": survivors}}))
     assert lines[2:] == ["| a.py | 20 | 11 | 9 | 90.0 % | 2 |", "| all | 20 | 11 | 9 | 90.0 % | 2 |"]
+
+
+def test_every_survivor_that_is_stored_is_explained():
+    stored = seeded_faults.read_stored()
+    assert stored.keys() <= seeded_faults.COVER.keys()
+    reasons = [survivor["reason"] for result in stored.values() for survivor in result["survivors"]]
+    assert [reason for reason in reasons if not reason.startswith(("equivalent: ", "not caught: "))] == []
+    assert [reason for reason in reasons if "not looked at" in reason] == []
