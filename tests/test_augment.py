@@ -162,6 +162,17 @@ def test_other_than_images_is_refused(rng, augment):
         augment(np.zeros((1, 1, 2, 2), np.uint8), rng)
 
 
+def test_four_pixels_and_fifteen_degrees_unless_told(rng):
+    x = rng.standard_normal((8, 1, 12, 12))
+    for default, told in ((shift(), shift(4)), (rotate(), rotate(15))):
+        assert np.array_equal(default(x, np.random.default_rng(3)), told(x, np.random.default_rng(3)))
+
+
+def test_half_a_turn_is_allowed():
+    rotate(180)
+    rotate(0)
+
+
 def test_wrong_settings_are_refused():
     for pixels, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)):
         with pytest.raises(error, match="pixels"):

@@ -126,6 +126,16 @@ def test_a_layer_of_one_input_does_not_take_two(layer):
         graph.network()
 
 
+def test_a_padded_shortcut_tells_its_channels_where_they_are_not_in_order(rng):
+    told = {"in_channels": 2, "out_channels": 4, "stride": 3}
+    assert sn.PadShortcut(2, 4, 3).config() == sn.PadShortcut(2, 4, 3, (-1, 0, 1, -1)).config() == told
+    assert sn.PadShortcut(2, 4, 3, (1, -1, -1, 0)).config() == told | {"channels": (1, -1, -1, 0)}
+    x = rng.standard_normal((1, 2, 1, 1))
+    y = sn.PadShortcut(2, 4, 3, (1, -1, -1, 0)).forward(x)
+    assert y[0, :, 0, 0].tolist() == [x[0, 1, 0, 0], 0, 0, x[0, 0, 0, 0]]
+    assert not sn.PadShortcut(2, 2, channels=(-1, -1)).forward(x).any()
+
+
 def test_wrong_settings_of_a_padded_shortcut_are_refused():
     for arguments, name in (((0, 4), "in_channels"), ((4, 3), "out_channels"), ((2, 4, 0), "stride")):
         with pytest.raises(ValueError, match=name):

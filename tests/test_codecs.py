@@ -134,6 +134,27 @@ def test_packing_gives_the_bytes_back_and_never_grows(raw):
     assert unpack(section) == raw
 
 
+@pytest.mark.parametrize("kind", ["alone", "in runs", "again"])
+def test_packing_finds_the_smallest_of_three_ways(rng, kind):
+    """Huffman codes alone for bytes that repeat by chance, runs for runs, and repetitions for what repeats."""
+    raw = {
+        "alone": rng.geometric(0.5, 5000).astype(np.uint8),
+        "in runs": np.repeat(rng.integers(0, 256, 700), rng.integers(1, 9, 700)).astype(np.uint8),
+        "again": np.tile(rng.integers(0, 256, 300), 9).astype(np.uint8),
+    }[kind].tobytes()
+    sizes = []
+    for level, strategy in ((1, zlib.Z_HUFFMAN_ONLY), (1, zlib.Z_RLE), (4, zlib.Z_DEFAULT_STRATEGY)):
+        stream = zlib.compressobj(level, zlib.DEFLATED, -15, 9, strategy)
+        sizes.append(len(stream.compress(raw) + stream.flush()))
+    assert len(pack(raw).packed) == min(sizes) == sizes[["alone", "in runs", "again"].index(kind)]
+
+
+def test_the_longest_mask_by_hand():
+    assert longest_mask("bits", b"123", 2) == 24
+    assert longest_mask("gaps", b"123", 2) == 4 * 255  # three bytes of 255, and up to 254 that no byte tells
+    assert longest_mask("dense", b"", 2) == 2
+
+
 def test_what_repeats_packs_well():
     assert len(pack(bytes(10_000)).packed) < 40
     assert len(pack(bytes([1, 2, 3, 4] * 2_500)).packed) < 60

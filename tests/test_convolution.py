@@ -136,6 +136,24 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(rng, groups):
     assert results[0] == results[1] == results[2]
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_one_group_without_dilation_unless_told(rng, path):
+    x, weight, bias = example(rng, (3, 2))
+    module, geometry = PATHS[path], ((1, 2), (1, 0))
+    y = module.conv2d(x, weight, bias, *geometry)
+    dx = module.conv2d_input_gradient(y, weight, x.shape[2:], *geometry)
+    dw = module.conv2d_weight_gradient(x, y, (3, 2), *geometry)
+    assert np.array_equal(y, module.conv2d(x, weight, bias, *geometry, (1, 1), 1))
+    assert np.array_equal(dx, module.conv2d_input_gradient(y, weight, x.shape[2:], *geometry, (1, 1), 1))
+    assert np.array_equal(dw, module.conv2d_weight_gradient(x, y, (3, 2), *geometry, (1, 1), 1))
+
+
+def test_a_window_that_does_not_fit_is_named():
+    with pytest.raises(ValueError, match=r"window of \(5, 4\) does not fit an image of \(3, 4\) with padding \(0, 1\)"):
+        im2col_conv.output_size((3, 4), (3, 2), (1, 1), (0, 1), (2, 3))
+    assert im2col_conv.output_size((5, 2), (3, 2), (1, 1), (0, 1), (2, 3)) == (1, 1)
+
+
 def test_views_and_empty_batches(rng):
     x, weight, bias = example(rng, (3, 3))
     turned = np.ascontiguousarray(x.transpose(0, 1, 3, 2)).transpose(0, 1, 3, 2)

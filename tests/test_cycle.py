@@ -7,6 +7,7 @@ import pytest
 
 import sparsenet as sn
 from sparsenet.data.datasets import Split
+from sparsenet.pruning.targets import falls_short
 
 
 @pytest.fixture
@@ -285,6 +286,32 @@ def test_a_call_that_prunes_nothing_says_so(sizes, sparsity, message):
         history = sn.iterative_prune(network, FOUR, schedule=[sparsity] * 3, strategy=FILTERS, retrain=lambda net: None)
     assert [told.filename for told in caught] == [__file__]
     assert history.stopped == "no more rounds: the last one pruned nothing"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "asked", "alone", "wanted"),
+    [
+        ((5, 5), (0.5, 0.5), (), 4),  # 2.5 + 2.5, or 2 + 2
+        ((5, 5), (0.3, 0.3), (), 3),  # 1.5 + 1.5, or 2 + 2
+        ((2, 2), (0.35, 0.35), (), 1),  # 0.7 + 0.7 = 1.4, or 1 + 1
+        ((5, 7), (0.5, 0.5), ("a",), 6),  # 2 of the one, and 4 of the other
+        ((5, 5), (0.01, 0.0), (), 1),  # at least one
+    ],
+)
+def test_what_is_asked_for_is_less_by_layer_or_by_all(sizes, asked, alone, wanted):
+    asked = dict(zip("ab", asked, strict=True))
+    for gone in (wanted - 1, wanted):
+        kept = np.arange(sum(sizes)) >= gone
+        masks = {"a": kept[: sizes[0], None], "b": kept[sizes[0] :, None]}
+        told = falls_short(sn.strategies.proportional, asked, masks, masks, alone=alone)
+        assert told.startswith("nothing was pruned") == (gone < wanted)
+        assert (f"{gone} of {sum(sizes)} units are gone" in told) == (gone < wanted)
+
+
+def test_a_layer_of_which_nothing_is_asked_hides_no_other():
+    network = thin(4, 4, 4, 2)
+    with pytest.warns(UserWarning, match=r"at 0 or 0\.1: 0 of 8 units are gone"):
+        sn.prune(network, sn.score(network, sn.scores.l1), FILTERS, 0.1, overrides={"fc2": 0.0})
 
 
 def test_what_was_pruned_before_and_what_was_not_asked_for_is_no_news():

@@ -1,5 +1,7 @@
 """Dependency groups, drawn by hand and compared with what the network says; and tied filters ranked as one."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,8 +10,9 @@ from random_graphs import conv, graph_of, random_graph
 
 import sparsenet as sn
 from sparsenet.nn.layer import Layer
-from sparsenet.pruning.dependency import DependencyGroup, Member, fixed_layers, left_out
+from sparsenet.pruning.dependency import DependencyGroup, Member, fixed_layers, left_out, map_units
 from sparsenet.pruning.granularity import Channel, Filter
+from sparsenet.pruning.pools import Pool, mask_pools
 
 ENDS = {"its inputs are the network's", "its outputs are the network's"}
 
@@ -551,3 +554,34 @@ def test_the_cycle_keeps_terms_together(rng):
     assert rows["stem"] == rows["block1_1b"] == rows["block2_1b"][8:24] == rows["block3_1b"][24:40]
     assert rows["block2_1b"][:8] + rows["block2_1b"][24:] == rows["block3_1b"][16:24] + rows["block3_1b"][40:48]
     assert [sum(row) for row in rows.values()] == [8, 8, 8, 16, 16, 32, 32, 3]
+
+
+@pytest.mark.parametrize("units", [1, 3])
+def test_a_layer_without_scores_keeps_the_units_of_which_a_weight_is_kept(units):
+    """Layers a and b are scored, and c goes along; of the last unit a single weight is gone already."""
+    both = np.arange(units)[:, None]
+    pool = Pool("a + b + c", 0, dict.fromkeys("abc", both), whole=False)
+    scores = {name: np.arange(2.0 * units).reshape(units, 2) for name in "ab"}
+    current = {name: np.ones((units, 2), bool) for name in "abc"}
+    current["a"][-1, 0] = False
+    rule = partial(sn.make_masks, sparsity=0.5, granularity=Filter())
+    masks = mask_pools([pool], scores, current, rule, tied="sum", exclude=(), overrides={})
+    kept = [False, False, True] if units == 3 else [True]  # round(1.5) = 2 of three go, none of one
+    assert masks["c"].tolist() == masks["b"].tolist() == [[row, row] for row in kept]
+    assert masks["a"].tolist() == [*([row, row] for row in kept[:-1]), [False, True]]
+
+
+def test_units_are_counted_once():
+    network = sn.chain({"hidden": sn.Linear(2, 3), "output": sn.Linear(3, 1)})
+    units = map_units(network)
+    numbered = np.unique(np.concatenate([*units.outputs.values()]))
+    assert units.count == len(numbered) == 6  # the inputs too
+    assert units.outputs["hidden"].tolist() == units.columns["output"].tolist()
+
+
+@pytest.mark.parametrize("positions", [1, 2])
+def test_a_flattened_image_of_one_position_is_one_too(positions):
+    network = sn.chain({"conv": sn.Conv2d(1, 4, 3), "flatten": sn.Flatten(), "fc": sn.Linear(4 * positions, 2)})
+    assert list(fixed_layers(network, Filter())) == ["fc"]
+    units = map_units(network)
+    assert units.columns["fc"].tolist() == np.repeat(units.outputs["conv"], positions).tolist()

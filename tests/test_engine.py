@@ -13,7 +13,7 @@ from sparsenet.engine.autotune import Setting, candidates, runnable
 from sparsenet.engine.folding import FoldedLayer
 from sparsenet.kernels import csr_loops, im2col_conv, linear, naive_conv
 from sparsenet.kernels.scipy_reference import im2col, scipy_conv2d, scipy_linear
-from sparsenet.kernels.sparse_matrix import to_csr
+from sparsenet.kernels.sparse_matrix import to_csr, to_weight
 
 FORMS = ("auto", "dense", "csr", "scipy")
 
@@ -76,6 +76,17 @@ def test_columns_by_hand():
     x = np.arange(1.0, 10).reshape(1, 1, 3, 3)
     assert im2col(x, (2, 2), (1, 1), (0, 0)).tolist() == [[1, 2, 4, 5], [2, 3, 5, 6], [4, 5, 7, 8], [5, 6, 8, 9]]
     assert im2col(x, (2, 2), (1, 1), (0, 0), (2, 1)).tolist() == [[1, 2], [2, 3], [7, 8], [8, 9]]
+
+
+def test_sparse_convolutions_are_not_dilated_unless_told(rng):
+    x, weight, bias = rng.standard_normal((2, 3, 6, 7)), rng.standard_normal((4, 3, 2, 3)), rng.standard_normal(4)
+    geometry = ((2, 1), (1, 0))
+    expected = naive_conv.conv2d(x, weight, bias, *geometry, (1, 1), 1)
+    np.testing.assert_allclose(scipy_conv2d(x, to_csr(weight), bias, (2, 3), *geometry), expected, atol=1e-12)
+    y = np.empty_like(expected)
+    csr_loops.csr_conv2d(x, to_csr(weight), bias, (2, 3), *geometry, y)
+    np.testing.assert_allclose(y, expected, atol=1e-12)
+    assert np.array_equal(to_weight(to_csr(weight), weight.shape), weight)
 
 
 @given(

@@ -226,6 +226,65 @@ def test_a_mask_on_a_normalised_weight_leaves_the_others_as_they_are(rng):
     assert not layer.direction.value[~mask].any()
 
 
+@pytest.mark.parametrize("layer", [sn.Linear(5, 4, seed=1), sn.Conv2d(5, 4, (2, 3), seed=1)])
+def test_selected_units_and_columns_of_a_normalised_weight_keep_their_values(layer):
+    """Columns of v that go would change its norm: g follows; units take their g along."""
+    weight = sn.WeightNorm(layer).weight
+    weight.gain.value[:] = 3, 2, 1, -1
+    value = weight.value.copy()
+    columns = weight.select(np.array([0, 3, 4]), 1)
+    np.testing.assert_allclose(columns.value, value[:, [0, 3, 4]], rtol=1e-5)
+    assert np.array_equal(columns.direction.value, weight.direction.value[:, [0, 3, 4]])
+    units = weight.select(np.array([1, 3]), 0)
+    np.testing.assert_allclose(units.value, value[[1, 3]], rtol=1e-6)
+    assert units.gain.value.tolist() == [2, -1]
+    assert np.array_equal(weight.value, value)
+
+
+def test_no_samples_are_flattened_to_no_rows():
+    assert sn.Flatten().forward(np.zeros((0, 3, 2, 5), np.float32)).shape == (0, 30)
+
+
+def test_settings_of_layers_unless_told():
+    assert sn.Conv2d(2, 4, 3).config() == {
+        "in_channels": 2,
+        "out_channels": 4,
+        "kernel_size": (3, 3),
+        "stride": (1, 1),
+        "padding": (0, 0),
+        "dilation": (1, 1),
+        "groups": 1,
+    }
+    assert sn.BatchNorm(2).config() == {"channels": 2, "eps": 1e-5, "momentum": 0.1}
+    assert sn.Dropout().config() == {"rate": 0.5}
+    assert (
+        sn.MaxPool2d(3).config() == sn.AvgPool2d(3).config() == {"window": (3, 3), "stride": (3, 3), "padding": (0, 0)}
+    )
+    for default, told in (
+        (sn.Conv2d(2, 4, 3), sn.Conv2d(2, 4, 3, init=he_normal, seed=0)),
+        (sn.Linear(2, 4), sn.Linear(2, 4, init=he_normal, seed=0)),
+    ):
+        assert np.array_equal(default.weight.value, told.weight.value)
+    x = np.ones((20, 20), np.float32)
+    assert np.array_equal(sn.Dropout().forward(x, True), sn.Dropout(seed=0).forward(x, True))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shapes"),
+    [
+        (sn.Conv2d(2, 3, 1), [(3, 4, 4), (2, 4), (2, 4, 4, 4)]),
+        (sn.Linear(2, 3), [(3,), (2, 1)]),
+        (sn.BatchNorm(2), [(3,), (3, 2, 2), ()]),
+        (sn.MaxPool2d(1), [(4, 4), (1, 2, 4, 4)]),
+        (sn.GlobalAvgPool2d(), [(4, 4), (1, 2, 4, 4)]),
+    ],
+)
+def test_shapes_that_a_layer_does_not_take_are_refused(layer, shapes):
+    for shape in shapes:
+        with pytest.raises(ValueError, match="takes"):
+            layer.output_shape(shape)
+
+
 def test_initialisation_has_the_stated_variance():
     rng = np.random.default_rng(0)
     he = he_normal((64, 32, 3, 3), rng)

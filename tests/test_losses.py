@@ -117,6 +117,28 @@ def test_r_squared_by_hand(output, target, expected):
     assert losses.r_squared(np.array(output), np.array(target)) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_column_is_constant_by_its_own_size(sign):
+    """Between 2^53 and 2^54 numbers are 2 apart, and eps times them is 2.2."""
+    constant = sign * np.array([1e16, 1e16 + 2])  # 1 off their mean
+    target = np.stack([constant, [0.0, 1.0]], axis=1)
+    output = np.stack([constant, [0.25, 0.75]], axis=1)
+    assert losses.r_squared(output, target) == 1 - 2 * 0.25**2 / 0.5
+    skewed = sign * (1e16 - np.array([4.0, 0, 0, 0]))  # 3 below and three times 1 above their mean
+    assert losses.r_squared(skewed[[1]].repeat(4), skewed) == pytest.approx(1 - 16 / 12)
+
+
+def test_a_target_at_the_limit_of_rounding_is_constant():
+    eps = np.finfo(float).eps
+    target = np.array([1.0, 1 - 2 * eps])  # eps off their mean, and eps max |t| = eps
+    assert losses.r_squared(np.ones(2), target) == 0
+    assert losses.r_squared(np.array([[2.0]]), np.array([[2.0]])) == 1  # as is a single sample
+
+
+def test_a_value_at_the_mean_makes_no_column_constant():
+    assert losses.r_squared(np.array([0.0, 1, 3]), np.array([0.0, 1, 2])) == pytest.approx(1 - 1 / 2)
+
+
 def test_r_squared_of_nan_outputs_is_nan_and_targets_must_be_finite():
     assert np.isnan(losses.r_squared(np.array([np.nan, 1]), np.array([0.0, 1])))
     for target in ([np.nan, 1], [np.inf, np.inf], [1j, 2j]):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import sparsenet as sn
 from sparsenet.pruning.granularity import Block, Channel, Filter, Weight, spread_over_weights, sum_over_structures
-from sparsenet.pruning.masks import mask_below_maximum
+from sparsenet.pruning.masks import mask_below_maximum, prune_lowest, prune_lowest_units
 
 TIES = pytest.mark.filterwarnings("ignore:.*was settled by their index")
 GRANULARITIES = (Weight(), Filter(), Channel(), Block(2, 1), Block(4, 1), Block(3, 5))
@@ -373,6 +373,40 @@ def test_the_rule_of_ties_by_hand():
         scores[:count] = 1
         _, told = warned_of({"a": scores[None]}, 1 / size)
         assert len(told) == expected, (count, size)
+
+
+def test_the_score_at_which_a_tie_is_cut_is_the_highest_of_those_that_went():
+    _, told = warned_of({"a": np.array([[0.5, 1, 1, 1, 1]])}, 2 / 5)  # the 0.5 went by its score, one of the 1 by index
+    assert len(told) == 1
+
+
+def test_what_went_before_stays_whatever_the_count():
+    kept = np.array([True, False, False, True])
+    assert prune_lowest(np.arange(4.0), 0, kept, np.zeros(4, bool)).tolist() == kept.tolist()
+    assert prune_lowest(np.arange(4.0), 1, kept, np.zeros(4, bool)).tolist() == kept.tolist()
+    assert prune_lowest(np.arange(4.0), 3, kept, np.zeros(4, bool)).tolist() == [False, False, False, True]
+
+
+@pytest.mark.parametrize("granularity", [Weight(), Filter()])
+def test_what_went_before_counts_though_scores_are_negative(granularity):
+    scores, gone_first = np.array([[-1.0], [-2], [-3], [-4]]), np.array([[False], [True], [True], [True]])
+    masks = sn.make_masks({"a": scores}, 0.5, granularity=granularity, current={"a": gone_first})
+    assert masks["a"][:, 0].tolist() == [False, True, True, False]
+
+
+def test_a_threshold_by_the_maximum_refuses_a_single_negative_score():
+    with pytest.raises(ValueError, match="the scores of 'a' must not be negative"):
+        mask_below_maximum({"a": np.array([[1.0, -0.1]])}, 0.2)
+
+
+def test_a_threshold_by_a_maximum_below_one():
+    assert mask_below_maximum({"a": np.array([[0.5, 0.15, 0.05]])}, 0.2)["a"].tolist() == [[True, True, False]]
+
+
+def test_the_rule_without_warnings_keeps_a_unit_unless_told():
+    scores = {"a": np.array([[1.0, 2, 3]])}
+    assert prune_lowest_units(scores, 0.9)["a"].tolist() == [[False, False, True]]
+    assert not prune_lowest_units(scores, 0.9, keep_at_least=0)["a"].any()
 
 
 def test_random_weights_are_never_told_and_thresholds_rank_nothing():

@@ -5,7 +5,7 @@ import pytest
 from helpers import IMAGE, random_cnn
 
 import sparsenet as sn
-from sparsenet.nn.counting import count_layers
+from sparsenet.nn.counting import count_layers, count_total
 from sparsenet.verify.definitions.differences import central_difference
 
 
@@ -244,3 +244,17 @@ def test_a_shape_is_a_tuple_of_positive_integers(shape, error, message):
         with pytest.raises(error, match=message):
             use(shape)
     assert network.shapes([1, np.int64(28), 28])["flatten"] == (784,)
+
+
+def test_kept_parameters_and_multiply_adds_by_hand():
+    """6 of 2 x 2 x 1 x 2 weights, at 3 x 2 positions; the linear layer has 1 of 3 x 2, and no mask on its bias."""
+    network = sn.chain({"conv": sn.Conv2d(2, 2, (1, 2)), "pool": sn.GlobalAvgPool2d(), "fc": sn.Linear(2, 3)})
+    conv, fc = np.ones((2, 2, 1, 2), bool), np.zeros((3, 2), bool)
+    conv[0, 0], fc[1, 1] = False, True
+    network["conv"].set_mask(conv)
+    network["fc"].set_mask(fc)
+    counts = count_layers(network, (2, 3, 3))
+    assert counts["conv"] == (8 + 2, 6 + 2, 8 * 6, 6 * 6)
+    assert counts["fc"] == (6 + 3, 1 + 3, 6, 1)
+    assert counts["pool"] == (0, 0, 0, 0)
+    assert count_total(network, (2, 3, 3)) == (19, 12, 54, 37)

@@ -37,9 +37,9 @@ def test_sgd_by_hand():
         sn.SGD(lr=0.5, momentum=0.5).update(parameter, 0.5)
     # v = (1, 0), theta = (0.5, -2); v = (0.5, 4), theta = (0.25, -4)
     assert parameter.value.tolist() == [0.25, -4.0]
-    nesterov = Parameter(np.array([1.0]), np.array([1.0]))
-    sn.SGD(lr=0.5, momentum=0.5, nesterov=True).update(nesterov, 0.5)
-    assert nesterov.value.tolist() == [1 - 0.5 * (1 + 0.5)]
+    nesterov = Parameter(np.array([1.0]), np.array([4.0]))
+    sn.SGD(lr=0.5, momentum=0.25, nesterov=True).update(nesterov, 0.5)
+    assert nesterov.value.tolist() == [1 - 0.5 * (4 + 0.25 * 4)]
     decayed = Parameter(np.array([2.0]), np.array([1.0]))
     sn.SGD(lr=0.5, weight_decay=0.25).update(decayed, 0.5)
     assert decayed.value.tolist() == [2 - 0.5 * (1 + 0.5)]
@@ -50,6 +50,22 @@ def test_adam_by_hand():
     parameter = Parameter(np.array([1.0, 1.0, 1.0]), np.array([1e-3, -5.0, 0.0]))
     sn.Adam(lr=0.1, eps=1e-12).update(parameter, 0.1)
     np.testing.assert_allclose(parameter.value, [0.9, 1.1, 1.0])
+
+
+def test_two_steps_of_adam_by_hand():
+    parameter, adam = Parameter(np.array([0.0])), sn.Adam(lr=1.0, beta1=0.5, beta2=0.75, eps=1.0)
+    parameter.grad = np.array([1.0])
+    adam.update(parameter, 1.0)  # m = 1/2, v = 1/4: both 1 without their bias
+    assert parameter.value.tolist() == [-1 / (1 + 1)]
+    parameter.grad = np.array([3.0])
+    adam.update(parameter, 1.0)  # m = 1.75 of 1 - 1/4, v = 0.75 / 4 + 9 / 4 of 1 - 9/16
+    np.testing.assert_allclose(parameter.value, [-0.5 - (1.75 / 0.75) / (np.sqrt(2.4375 / 0.4375) + 1)])
+
+
+def test_defaults_are_those_of_the_papers():
+    assert sn.SGD() == sn.SGD(lr=0.05, momentum=0, nesterov=False, weight_decay=0)
+    assert sn.Adam() == sn.Adam(lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0)
+    np.testing.assert_allclose([step_decay()(t) for t in (0.49, 0.5, 0.74, 0.75)], [1, 0.1, 0.1, 0.01])
 
 
 @pytest.mark.torch

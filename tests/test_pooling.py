@@ -104,3 +104,9 @@ def test_an_average_of_no_samples_is_empty():
 def test_bad_arguments_are_named(kind, arguments, message):
     with pytest.raises(ValueError, match=message):
         kind(**arguments)
+
+
+@pytest.mark.parametrize("kind", [sn.MaxPool2d, sn.AvgPool2d])
+def test_padding_may_be_half_of_the_window(kind):
+    layer = kind(4, stride=3, padding=2)
+    assert layer.output_shape((2, 5, 8)) == (2, 2, 3)  # floor((5 + 4 - 4) / 3) + 1 and floor((8 + 4 - 4) / 3) + 1

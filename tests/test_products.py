@@ -1,11 +1,13 @@
-"""Fully connected kernels, dense and CSR, and the rectified unit, called directly."""
+"""Fully connected kernels, dense and CSR, the rectified unit, and what joins branches, called directly."""
+
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
 import sparsenet as sn
-from sparsenet.kernels import activation, csr_loops, linear
+from sparsenet.kernels import activation, csr_loops, linear, merging
 from sparsenet.kernels.channel_sums import channel_sums
 
 
@@ -67,6 +69,16 @@ def test_the_gradient_of_relu_at_zero_is_zero(dtype):
     assert activation.relu(x).tolist() == [0, 0, 0, x[3], 2]
 
 
+@pytest.mark.parametrize(
+    "shape", [(5, 3), (5, 1), (1, 3), (4, 1, 2, 3), (4, 3, 1, 2), (4, 3, 2, 1), (2, 3, 1, 1), (0, 2, 3, 3)]
+)
+def test_sums_over_channels(rng, shape):
+    x = rng.integers(-9, 9, shape).astype(np.float32)
+    expected = [sum(float(value) for value in x[:, c].reshape(-1)) for c in range(shape[1])]
+    assert channel_sums(x).tolist() == expected
+    assert channel_sums(x).dtype == np.float64
+
+
 @pytest.mark.parametrize("shape", [(1 << 20, 2), (1 << 18, 2, 2, 2), (2, 2, 700, 800)])
 def test_sums_over_channels_keep_their_digits(shape):
     """A running float32 sum of 2^20 numbers of 0.1 is wrong by 1 %."""
@@ -92,3 +104,45 @@ def test_batch_norm_of_many_values_keeps_its_digits(rng):
     np.testing.assert_allclose(layer.running_var, wide.var(axis=0, ddof=1), rtol=1e-6)
     layer.set_gradients(np.full_like(x, 0.1))
     np.testing.assert_allclose(layer.beta.grad, np.float64(np.float32(0.1)) * (1 << 20), rtol=1e-6)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_sums_of_a_range(relu):
+    x, z = np.array([9, 9, -3, 1, np.nan, 9.0]), np.array([9, 9, 1, 2, 3, 9.0])
+    expected = [7, 7, 0 if relu else -2, 3, np.nan, 7]
+    y = np.full(6, 7.0)
+    merging.add_two(2, 5, x, z, relu, y)
+    np.testing.assert_array_equal(y, expected)
+    y = np.array([7, 7, 1, 2, 3, 7.0])
+    merging.add_to(2, 5, x, relu, y)
+    np.testing.assert_array_equal(y, expected)
+
+
+def test_copies_of_a_range():
+    y = np.zeros(7)
+    merging.copy_to(1, 3, np.array([5.0, 6, 7, 8]), 3, y)
+    assert y.tolist() == [0, 0, 0, 0, 6, 7, 0]
+
+
+class Padded(NamedTuple):
+    """What `pad_channels` reads."""
+
+    channels: int
+    height: int
+    width: int
+    out_height: int
+    out_width: int
+    stride: int
+    before: int
+
+
+@pytest.mark.parametrize(("stride", "size"), [(1, (5, 7)), (2, (3, 4)), (3, (2, 3))])
+def test_padded_channels_of_a_range(rng, stride, size):
+    x, before = rng.standard_normal((2, 5, 7)), 2
+    g = Padded(2, 5, 7, *size, stride, before)
+    y = np.full((6, *size), 7.0)
+    merging.pad_channels(1, 5, g, x.reshape(-1), y.reshape(-1))
+    expected = np.full((6, *size), 7.0)
+    expected[1:5] = 0
+    expected[2:4] = x[:, ::stride, ::stride]
+    np.testing.assert_array_equal(y, expected)

@@ -5,7 +5,7 @@ import pytest
 from helpers import IMAGE, random_cnn
 
 import sparsenet as sn
-from sparsenet.pruning.granularity import Channel, Filter, Weight, sum_over_structures
+from sparsenet.pruning.granularity import Block, Channel, Filter, Weight, sum_over_structures
 
 WEIGHT = np.array([[1.0, -2.0, 0.0], [0.5, 0.0, -3.0]])
 GRADIENT = np.array([[0.1, -0.2, 5.0], [-4.0, 0.3, 1.0]])
@@ -110,6 +110,21 @@ def test_the_number_of_batches_is_limited(rng):
     network.backward(sn.softmax_cross_entropy(network(x[first]), y[first])[1])
     for name, weight in network.weights().items():
         np.testing.assert_allclose(one[name], np.abs(weight.value * weight.grad), rtol=1e-5, atol=1e-9)
+
+
+def test_gradients_are_averaged_over_sixteen_batches_of_256_unless_told(rng):
+    network = sn.chain({"fc": sn.Linear(2, 3, seed=1)})
+    data = rng.standard_normal((17 * 256 + 7, 2)).astype(np.float32), rng.integers(0, 3, 17 * 256 + 7)
+    told = sn.score(network, sn.scores.sensitivity, data, batch_size=256, max_batches=16, seed=0)
+    assert np.array_equal(sn.score(network, sn.scores.sensitivity, data)["fc"], told["fc"])
+
+
+@pytest.mark.parametrize(
+    ("granularity", "shape"), [(Filter(), (1, 99_999)), (Channel(), (99_999, 1)), (Block(99_999, 1), (99_999, 1))]
+)
+def test_importance_of_large_structures_keeps_its_digits(granularity, shape):
+    units = sum_over_structures(np.full(shape, 0.1, np.float32), granularity)
+    np.testing.assert_allclose(units, [99_999 * float(np.float32(0.1))], rtol=1e-12)
 
 
 def test_scores_are_the_callers_own():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import sparsenet as sn
 from sparsenet.nn.layer import Layer
+from sparsenet.nn.units import kept_connections
 from sparsenet.pruning.dependency import fixed_layers
 
 
@@ -237,3 +238,10 @@ def test_what_belongs_to_units_that_a_layer_masked_follows_when_asked(rng, weigh
     # where a weight normalisation reads the unit, its columns are part of a norm: it goes when they are masked too
     assert len(small[name].weight.value) == len(mask) - (not weight_norm)
     np.testing.assert_allclose(small(x), network(x), rtol=1e-4, atol=1e-5)
+
+
+def test_one_kept_weight_makes_a_connection():
+    mask = np.zeros((2, 3, 1, 2), bool)
+    mask[0, 1, 0, 1] = mask[1, 2] = True
+    assert kept_connections(mask).tolist() == [[False, True, False], [False, False, True]]
+    assert kept_connections(mask[:, :, 0, 1]).tolist() == [[False, True, False], [False, False, True]]
