@@ -1,6 +1,6 @@
 """A short run on CIFAR-10: resnet20 on a part of the training images, pruned in two ways, accuracy beside latency.
 
-    SPARSENET_DATA=... python benchmarks/cifar.py run --images 10000 --epochs 15 --retrain-epochs 6 --networks FOLDER
+    SPARSENET_DATA=... python benchmarks/cifar.py run --networks FOLDER         an hour on one core
     python benchmarks/cifar.py latency --networks FOLDER  measure the stored networks again, on a quiet machine
     python benchmarks/cifar.py table                      print what the stored result says
 
@@ -146,10 +146,10 @@ def share(dense, kept):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("run", "latency", "table"))
-    parser.add_argument("--images", type=int, default=5_000, help="training images")
+    parser.add_argument("--images", type=int, default=10_000, help="training images")
     parser.add_argument("--test-images", type=int, default=10_000)
-    parser.add_argument("--epochs", type=int, default=10, help="of the dense network")
-    parser.add_argument("--retrain-epochs", type=int, default=4, help="of each pruned network, in two halves")
+    parser.add_argument("--epochs", type=int, default=15, help="of the dense network")
+    parser.add_argument("--retrain-epochs", type=int, default=6, help="of each pruned network, in two halves")
     parser.add_argument("--seconds", type=float, default=4.0, help="of measuring, for each size of batch")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)

@@ -127,6 +127,20 @@ def test_tables_beside_dense_engines_are_those_of_the_stored_results(monkeypatch
         assert line in lines
 
 
+def test_other_tables_are_those_of_the_stored_results(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import cifar
+    import criteria
+    import tables
+
+    branches = stored("branches-1t.json")["cases"]
+    shown = [*tables.means_table(branches).splitlines(), *tables.group_table(branches).splitlines()]
+    shown += [*cifar.table(stored("cifar.json")), *criteria.table(stored("criteria.json"))]
+    lines = LONG.splitlines()
+    for line in shown:
+        assert line in lines
+
+
 def test_training_beside_torch_is_that_of_the_stored_results():
     for task, engines in stored("beside_torch.json")["results"].items():
         if task.startswith("training"):
