@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsenet.pruning.search import ImpossibleBudget, allocate
+from sparsenet.pruning.search import BudgetError, allocate
 
 
 @st.composite
@@ -62,7 +62,7 @@ def test_a_cost_a_hair_above_the_budget_is_above_it():
 def test_the_least_budget_is_possible_and_less_is_not():
     errors, costs = np.array([[0.0, 2.0], [1.0, 1.0]]), np.array([[5, 3], [4, 4]])
     assert allocate(errors, costs, 7) == (1, 0)  # of equal options the lower one
-    with pytest.raises(ImpossibleBudget, match=r"budget must be at least 7, .*, not 6.5") as refused:
+    with pytest.raises(BudgetError, match=r"budget must be at least 7, .*, not 6.5") as refused:
         allocate(errors, costs, 6.5)
     assert (refused.value.least, refused.value.choice) == (7, (1, 0))
 

@@ -13,7 +13,7 @@ from ..checks import check_count, check_plain
 BINS = 2000  # of the budget: L layers lose at most L / 2000 of what lies above the cheapest choice
 
 
-class ImpossibleBudget(ValueError):
+class BudgetError(ValueError):
     """Even the cheapest choice costs more: `least` is its cost, `choice` the option that it takes of each layer."""
 
     def __init__(self, budget: float, least: float, choice: tuple[int, ...]):
@@ -40,7 +40,7 @@ def allocate(errors: np.ndarray, costs: np.ndarray, budget: float, *, bins: int 
 
     Raises
     ------
-    ImpossibleBudget
+    BudgetError
         A ValueError that names the least budget. It has the cheapest choice too.
 
     Notes
@@ -71,7 +71,7 @@ def allocate(errors: np.ndarray, costs: np.ndarray, budget: float, *, bins: int 
     (1, 0)
     >>> allocate(errors, costs, 1)
     Traceback (most recent call last):
-    sparsenet.pruning.search.ImpossibleBudget: budget must be at least 1.6, the cost of the cheapest choice, not 1
+    sparsenet.pruning.search.BudgetError: budget must be at least 1.6, the cost of the cheapest choice, not 1
     """
     errors, costs = _check_table("errors", errors), _check_table("costs", costs)
     if errors.shape != costs.shape:
@@ -106,7 +106,7 @@ def _check_table(name: str, table: np.ndarray) -> np.ndarray:
 
 
 def _in_bins(costs: np.ndarray, budget: float, bins: int) -> list[list[int]]:
-    """Costs above each layer's cheapest option in bins of the rest of the budget, rounded up; too dear ones are bins + 1.
+    """Costs above each layer's cheapest option, in bins of the rest of the budget, rounded up; at most bins + 1.
 
     Fractions, for a float quotient may round below the whole number that it is just above.
     """
@@ -114,6 +114,6 @@ def _in_bins(costs: np.ndarray, budget: float, bins: int) -> list[list[int]]:
     least = [min(row) for row in exact]
     rest = Fraction(float(budget)) - sum(least)
     if rest < 0:
-        raise ImpossibleBudget(budget, float(sum(least)), tuple(costs.argmin(axis=1).tolist()))
+        raise BudgetError(budget, float(sum(least)), tuple(costs.argmin(axis=1).tolist()))
     above = [[cost - low for cost in row] for row, low in zip(exact, least, strict=True)]
     return [[min(bins + 1, ceil(bins * a / rest)) if rest else (bins + 1) * (a > 0) for a in row] for row in above]
