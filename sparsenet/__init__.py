@@ -32,6 +32,7 @@ _HOMES = {
     "lab.break_even": ("LayerShape", "calibrate"),
     "lab.costs": ("cost_report",),
     "lab.robustness": ("robustness",),
+    "lab.sensitivity": ("sensitivity",),
     "machine.threads": ("threads",),
 }
 _MODULES = {

@@ -104,10 +104,16 @@ class CostTable:
     def __str__(self) -> str:
         """Microseconds of each unit of decision at each sparsity."""
         rows = [("microseconds", *(f"{100 * s:g} %" for s in self.sparsities))]
-        rows += [(name, *(f"{cost.latency_us:,.1f}" for cost in row)) for name, row in self.units.items()]
+        rows += [(short_name(name), *(f"{cost.latency_us:,.1f}" for cost in row)) for name, row in self.units.items()]
         head = f"batch of {self.batch}, {count_threads(self.threads)}; the whole network"
         head = f"{head} {self.whole[0].latency_us:,.1f} to {self.whole[1].latency_us:,.1f} us"
         return f"{head}\n{format_table(rows)}"
+
+
+def short_name(name: str) -> str:
+    """The first layer of a group, and how many more there are."""
+    first, *others = name.split(" + ")
+    return f"{first} and {len(others)} more" if others else name
 
 
 def check_sparsities(sparsities: Sequence[float]) -> tuple[float, ...]:
@@ -162,17 +168,21 @@ def measure_costs(
         for name, shares in cuts.units.items()
     }
     tell("measuring the whole network ...")
-    ends = pruned[sparsities[0]], pruned[sparsities[-1]]
-    whole = tuple(whole_cost(each, input_shape, seconds=seconds, **options) for each in ends)
-    return CostTable(sparsities, units, cuts.units, whole, batch, threads, describe_environment())
+    whole = whole_costs([pruned[sparsities[0]], pruned[sparsities[-1]]], input_shape, seconds=seconds, **options)
+    return CostTable(sparsities, units, cuts.units, tuple(whole), batch, threads, describe_environment())
 
 
-def whole_cost(network: Network, input_shape: Shape, *, batch: int, threads: int, seconds: float) -> UnitCost:
-    """What a network costs as it is: time of its plan, size of its file, multiply-adds with the kept weights."""
-    plan = compile(network, input_shape, batch=batch, threads=threads)
+def whole_costs(
+    networks: Sequence[Network], input_shape: Shape, *, batch: int, threads: int, seconds: float
+) -> list[UnitCost]:
+    """What networks cost as they are: times of their plans, in turn, sizes of their files, MACs with kept weights."""
+    plans = [compile(network, input_shape, batch=batch, threads=threads) for network in networks]
     x = np.random.default_rng(0).random((batch, *input_shape), np.float32)
-    latency = measure({"plan": lambda: plan(x)}, seconds)["plan"]
-    return _cost(latency, sum(count_bytes(network).values()), count_total(network, input_shape).macs_kept)
+    latency = measure({str(number): lambda plan=plan: plan(x) for number, plan in enumerate(plans)}, seconds)
+    return [
+        _cost(taken, sum(count_bytes(network).values()), count_total(network, input_shape).macs_kept)
+        for taken, network in zip(latency.values(), networks, strict=True)
+    ]
 
 
 def _cost(latency: Latency, size: int, macs: int) -> UnitCost:

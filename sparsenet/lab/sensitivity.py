@@ -12,7 +12,7 @@ from ..nn.training import Data, Evaluation, Loss, Metric, evaluate
 from ..pruning.granularity import Granularity, Weight
 from ..pruning.scores import l1
 from ..pruning.scoring import Criterion, criterion_name, score
-from .cost_table import DEFAULT_SPARSITIES, CostTable, check_sparsities, measure_costs
+from .cost_table import DEFAULT_SPARSITIES, CostTable, check_sparsities, measure_costs, short_name
 from .cuts import find_cuts
 from .tables import format_table
 
@@ -94,7 +94,7 @@ class Sensitivity:
 
     def _table(self, what: str, rows: dict[str, list[float]], show: Callable[[float], str]) -> str:
         head = (what, *(f"{100 * sparsity:g} %" for sparsity in self.sparsities))
-        return format_table([head, *((name, *map(show, row)) for name, row in rows.items())])
+        return format_table([head, *((short_name(name), *map(show, row)) for name, row in rows.items())])
 
 
 def sensitivity(
