@@ -30,25 +30,29 @@ def unit(latency_us, size_bytes, macs):
 
 @pytest.fixture
 def table():
-    """Layers by themselves go from 10 + 20 to 4 + 6 microseconds, the whole from 35 to 25: k = 10 / 20."""
-    units = {"a": (unit(10, 100, 8), unit(4, 40, 4)), "b": (unit(20, 200, 16), unit(6, 60, 8))}
-    whole = unit(35, 350, 30), unit(25, 150, 18)
-    return CostTable((0.0, 0.5), units, {"a": {"a": 1.0}, "b": {"b": 1.0}}, whole, 1, 1, {})
+    """Layers by themselves take 30, 20 and 10 microseconds together, the whole 35, 31 and 25."""
+    units = {
+        "a": (unit(10, 100, 8), unit(8, 60, 6), unit(4, 40, 4)),
+        "b": (unit(20, 200, 16), unit(12, 120, 12), unit(6, 60, 8)),
+    }
+    whole = unit(35, 350, 30), unit(31, 230, 24), unit(25, 150, 18)
+    return CostTable((0.0, 0.25, 0.5), units, {"a": {"a": 1.0}, "b": {"b": 1.0}}, whole, (4,), 1, 1, {})
 
 
 def test_costs_by_hand(table):
-    assert table.costs("latency_us").tolist() == [[5.0, 2.0], [10.0, 3.0]]
-    assert table.fixed("latency_us") == 20
-    assert table.predict("latency_us", {}) == 35
-    assert table.predict("latency_us", {"a": 0.5, "b": 0.5}) == 25
-    assert table.predict("latency_us", {"b": 0.25}) == 20 + 5 + 6.5
+    assert table.costs("latency_us").tolist() == [[10.0, 8.0, 4.0], [20.0, 12.0, 6.0]]
+    assert table.costs("size_bytes", [0.125]).tolist() == [[80.0], [160.0]]
+    assert [table.predict("latency_us", {"a": s, "b": s}) for s in (0, 0.25, 0.5)] == [35, 31, 25]
+    assert table.predict("latency_us", {"b": 0.25}) == pytest.approx(31.8)  # 22 lies between 20 and 30
     assert table.predict("macs", {"a": 0.5}) == 30 - 4
-    assert table.costs("size_bytes", [0.125]).tolist() == [[85.0], [165.0]]
+    assert [table.within("latency_us", budget) for budget in (24, 25, 28, 31, 33, 40)] == [9, 10, 15, 20, 25, 35]
+    assert table.within("macs", 20) == 20 - 6
 
 
-def test_a_whole_that_does_not_change_leaves_the_costs_as_they_are(table):
-    noisy = CostTable(table.sparsities, table.units, table.layers, (unit(30, 1, 1), unit(31, 1, 1)), 1, 1, {})
-    assert noisy.costs("latency_us").tolist() == [[10.0, 4.0], [20.0, 6.0]]
+def test_a_whole_that_gets_slower_is_taken_to_stay(table):
+    whole = unit(31, 1, 1), unit(29, 1, 1), unit(30, 1, 1)
+    noisy = CostTable(table.sparsities, table.units, table.layers, whole, (4,), 1, 1, {})
+    assert [noisy.predict("latency_us", {"a": s, "b": s}) for s in (0, 0.25, 0.5)] == [31, 30, 30]
 
 
 def test_what_was_not_measured_is_refused(table):
@@ -61,8 +65,10 @@ def test_what_was_not_measured_is_refused(table):
 
 
 def test_errors_never_fall_and_start_at_none(table):
-    report = Sensitivity({"a": (0.9, 0.9), "b": (0.9, 0.8)}, {"a": (1.0, 0.5), "b": (1.0, 3.0)}, table, "", "")
-    assert report.errors([0.0, 0.25, 0.5]).tolist() == [[0.0, 0.0, 0.0], [0.0, 1.0, 2.0]]
+    report = Sensitivity(
+        {"a": (0.9,) * 3, "b": (0.9,) * 3}, {"a": (1.0, 0.5, 0.9), "b": (1.0, 3.0, 2.0)}, table, "", ""
+    )
+    assert report.errors([0.0, 0.125, 0.5]).tolist() == [[0.0, 0.0, 0.0], [0.0, 1.0, 2.0]]
 
 
 @pytest.mark.parametrize("given", [(), (0.0,), (0.5, 0.5), (0.9, 0.5), (0.5, 1.0)])
@@ -92,7 +98,6 @@ def test_macs_and_bytes_are_exact(trained, by_weight, tmp_path):
     assert by_weight.costs.predict("size_bytes", everywhere) == pytest.approx((tmp_path / "pruned").stat().st_size)
     assert by_weight.costs.predict("macs", everywhere) == pytest.approx(36 * 784 + 1152 * 196 + 50176 + 320)
     assert [cost.macs for cost in by_weight.costs.units["conv2"]] == [4608 * 196, 2304 * 196, 1152 * 196]
-    assert by_weight.costs.fixed("macs") == pytest.approx(0, abs=1e-6)
 
 
 def test_structures_are_counted_without_what_is_gone(by_filter):
@@ -131,7 +136,7 @@ def test_tables_and_json(by_weight, by_filter):
 
 
 def test_a_loss_that_is_not_finite_is_null_in_json(table):
-    report = Sensitivity({"a": (0.9, 0.9), "b": (0.9, 0.8)}, {"a": (1.0, np.inf), "b": (1.0, 3.0)}, table, "", "")
+    report = Sensitivity({"a": (0.9, 0.9)}, {"a": (1.0, np.inf)}, table, "", "")
     assert report.to_json()["units"]["a"]["loss"] == [1.0, None]
 
 

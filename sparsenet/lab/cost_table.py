@@ -51,51 +51,52 @@ class CostTable:
         One for each sparsity, by the name of the layer or group.
     layers : dict of dicts layer -> share
         The layers whose costs these are the sums of, and which part of each.
-    whole : pair of UnitCost
-        Of the whole network, as one plan and one file, with all units at the lowest and all at the highest sparsity.
+    whole : tuple of UnitCost
+        Of the whole network, as one plan and one file, with all units at each of the sparsities.
 
     Notes
     -----
-    The cost of a network is taken to be a sum over its units u at their sparsities s_u, drawn through what the whole
-    network takes at both ends: with c for the measured costs and C for those of the whole,
-
-    C(s) = C(0) + k sum_u (c_u(s_u) - c_u(0)),   k = (C(s_max) - C(0)) / sum_u (c_u(s_max) - c_u(0))
-
-    For multiply-adds k = 1. Of the time it makes up for what a layer takes by itself only: in one plan there is no call
-    between two layers, and each finds other things in the caches.
+    The cost of a network is taken to be a function of the sum of its units' costs, S = sum_u c_u(s_u): C = f(S), drawn
+    through what the whole network takes with all units at s_1, s_2, ...: a line between two of them, and beyond the
+    ends one of slope 1. For bytes and multiply-adds f adds a constant. Of the time it makes up for what a layer takes
+    by itself only: in one plan there is no call between two layers, and each finds other things in the caches.
     """
 
     sparsities: tuple[float, ...]
     units: dict[str, tuple[UnitCost, ...]]
     layers: dict[str, dict[str, float]]
-    whole: tuple[UnitCost, UnitCost]
+    whole: tuple[UnitCost, ...]
+    input_shape: tuple[int, ...]
     batch: int
     threads: int
     environment: dict[str, str]
 
     def costs(self, kind: str, levels: Sequence[float] | None = None) -> np.ndarray:
-        """k c_u(s): costs (units, levels) of a kind within the whole, linear in s between the measured sparsities."""
-        if kind not in KINDS:
-            raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
+        """c_u(s): costs (units, levels) of a kind, linear in s between the measured sparsities."""
+        check_kind(kind)
         measured = np.array([[getattr(cost, kind) for cost in row] for row in self.units.values()], np.float64)
-        low, high = (getattr(cost, kind) for cost in self.whole)
-        change = float((measured[:, -1] - measured[:, 0]).sum())
-        factor = (high - low) / change if change else 1.0
-        scaled = measured * (factor if factor > 0 else 1.0)  # a time that pruning does not change is noise
         levels = self.sparsities if levels is None else levels
         for level in levels:
             check_fraction("levels", level, high=self.sparsities[-1], closed=True)
-        return np.array([np.interp(levels, self.sparsities, row) for row in scaled])
-
-    def fixed(self, kind: str) -> float:
-        """C(0) - k sum_u c_u(0): what the whole costs beside its units (other layers, a call, the file's header)."""
-        return float(getattr(self.whole[0], kind) - self.costs(kind)[:, 0].sum())
+        return np.array([np.interp(levels, self.sparsities, row) for row in measured])
 
     def predict(self, kind: str, sparsities: Mapping[str, float]) -> float:
-        """C(s): what the whole network costs with its units at these sparsities; those that are not named at 0."""
+        """C = f(S): what the whole network costs with its units at these sparsities; those that are not named at 0."""
         check_known("sparsities", sparsities, self.units)
         own = [sparsities.get(name, 0.0) for name in self.units]
-        return self.fixed(kind) + float(np.diagonal(self.costs(kind, own)).sum())
+        sums, wholes = self._drawn(kind)
+        return _follow(float(np.diagonal(self.costs(kind, own)).sum()), sums, wholes)
+
+    def within(self, kind: str, budget: float) -> float:
+        """S where f(S) is the budget: what the units may cost in all."""
+        sums, wholes = self._drawn(kind)
+        return _follow(budget, wholes, sums)
+
+    def _drawn(self, kind: str) -> tuple[np.ndarray, np.ndarray]:
+        """The points of f, both coordinates ascending: a time that rises with the sparsity is noise."""
+        sums = self.costs(kind).sum(axis=0)[::-1]
+        wholes = np.array([getattr(cost, kind) for cost in self.whole[::-1]], np.float64)
+        return np.maximum.accumulate(sums), np.maximum.accumulate(wholes)
 
     def to_json(self) -> dict:
         """The table as plain numbers."""
@@ -105,9 +106,21 @@ class CostTable:
         """Microseconds of each unit of decision at each sparsity."""
         rows = [("microseconds", *(f"{100 * s:g} %" for s in self.sparsities))]
         rows += [(short_name(name), *(f"{cost.latency_us:,.1f}" for cost in row)) for name, row in self.units.items()]
-        head = f"batch of {self.batch}, {count_threads(self.threads)}; the whole network"
-        head = f"{head} {self.whole[0].latency_us:,.1f} to {self.whole[1].latency_us:,.1f} us"
-        return f"{head}\n{format_table(rows)}"
+        rows.append(("whole network", *(f"{cost.latency_us:,.1f}" for cost in self.whole)))
+        return f"batch of {self.batch}, {count_threads(self.threads)}\n{format_table(rows)}"
+
+
+def check_kind(kind: str) -> str:
+    """Return a kind of cost that is known."""
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
+    return kind
+
+
+def _follow(value: float, along: np.ndarray, drawn: np.ndarray) -> float:
+    """The line through ascending points at a value, with slope 1 beyond the ends."""
+    inside = min(max(value, along[0]), along[-1])
+    return float(np.interp(inside, along, drawn) + value - inside)
 
 
 def short_name(name: str) -> str:
@@ -168,8 +181,8 @@ def measure_costs(
         for name, shares in cuts.units.items()
     }
     tell("measuring the whole network ...")
-    whole = whole_costs([pruned[sparsities[0]], pruned[sparsities[-1]]], input_shape, seconds=seconds, **options)
-    return CostTable(sparsities, units, cuts.units, tuple(whole), batch, threads, describe_environment())
+    whole = tuple(whole_costs(list(pruned.values()), input_shape, seconds=seconds, **options))
+    return CostTable(sparsities, units, cuts.units, whole, tuple(input_shape), batch, threads, describe_environment())
 
 
 def whole_costs(

@@ -16,7 +16,7 @@ BINS = 2000  # of the budget: L layers lose at most L / 2000 of what lies above 
 class BudgetError(ValueError):
     """Even the cheapest choice costs more: `least` is its cost, `choice` the option that it takes of each layer."""
 
-    def __init__(self, budget: float, least: float, choice: tuple[int, ...]):
+    def __init__(self, budget: float, least: float, choice: tuple[int, ...] = ()):
         super().__init__(f"budget must be at least {least:.6g}, the cost of the cheapest choice, not {budget:.6g}")
         self.budget, self.least, self.choice = budget, least, choice
 
