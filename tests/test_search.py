@@ -32,7 +32,7 @@ def test_whole_costs_give_the_optimum_and_the_tie_rule(both, spare):
     errors, costs = both
     budget = int(costs.min(axis=1).sum()) + spare
     within = [choice for choice in choices(costs) if total(costs, choice) <= budget]
-    best = min(within, key=lambda choice: (total(errors, choice), total(costs, choice), choice[::-1]))
+    best = min(within, key=lambda choice: (total(errors, choice), -total(costs, choice), choice[::-1]))
     assert allocate(errors, costs, budget, bins=max(1, spare)) == best
 
 

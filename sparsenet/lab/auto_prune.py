@@ -1,7 +1,7 @@
 """Pruning to a budget: how much of each layer goes is found from what that does and what it saves, both measured."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -255,34 +255,32 @@ class _Search:
         aim = limit * (1 - MARGINS[self.budget.kind])
         before = self.judged(self.network)
         while True:
-            best = self._nearest(aim, tries, done)
+            best = self._nearest(aim, tries - len(done), done)
             network = self.retrained(best.sparsities)
             measured = self.measured(network)
-            last = Try(best.asked, best.predicted, measured, self.judged(network), measured <= limit, best.sparsities)
+            last = replace(best, measured=measured, accuracy=self.judged(network), kept=measured <= limit)
             done.append(last)
             if last.kept:
-                stopped = "within the budget"
-                return network, AutoPruneReport(self.budget, self.found, tuple(done), last, before, stopped)
-            if len(done) > tries:
-                raise BudgetError(limit, min(each.measured for each in done))
+                return network, AutoPruneReport(self.budget, self.found, tuple(done), last, before, "within the budget")
+            if best.sparsities == self.allocation(0.0):
+                raise BudgetError(limit, measured)
             aim *= aim / measured
 
     def _nearest(self, aim: float, tries: int, done: list[Try]) -> Try:
         """The masked network whose cost is the nearest to `aim` of those that do not exceed it; adds the tries made."""
         asked, own = aim, []
-        for number in range(1, max(1, tries - len(done)) + 1):
+        for number in range(1, tries + 1):
             self.tell(f"try {number}: {describe_cost(self.budget.kind, asked)} ...")
             own.append(self._tried(asked, aim))
             last = own[-1]
-            if last.kept and (last.measured >= (1 - NEAR) * aim or not any(last.sparsities.values())):
+            near = last.kept and last.measured >= (1 - NEAR) * aim
+            if near or last.sparsities in [each.sparsities for each in own[:-1]] or not any(last.sparsities.values()):
                 break
             asked *= aim / last.measured
         if not any(each.kept for each in own):
             own.append(self._tried(0.0, aim))  # the cheapest
         done += own
-        if not any(each.kept for each in own):
-            raise BudgetError(self.budget.limit, own[-1].measured)
-        return max((each for each in own if each.kept), key=lambda each: each.predicted)
+        return max((each for each in own if each.kept), key=lambda each: each.predicted, default=own[-1])
 
     def _tried(self, asked: float, aim: float) -> Try:
         sparsities = self.allocation(asked)

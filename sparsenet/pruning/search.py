@@ -58,8 +58,8 @@ def allocate(errors: np.ndarray, costs: np.ndarray, budget: float, *, bins: int 
     in exact arithmetic. Rounded up, no sum is above the budget, and the cheapest choice always fits. What is found is
     at least as good as any choice that stays L bins below the budget; where all costs are whole bins it is the optimum.
 
-    Of equal errors the choice of the fewest bins is taken, of these the lower option (the denser one, where sparsities
-    ascend) of the last layer, then of the one before it, and so on.
+    Of equal errors the choice of the most bins is taken (what a budget allows need not be saved), of these the lower
+    option (the denser one, where sparsities ascend) of the last layer, then of the one before it, and so on.
 
     Examples
     --------
@@ -88,7 +88,7 @@ def allocate(errors: np.ndarray, costs: np.ndarray, budget: float, *, bins: int 
                 tried[option, step:] = best[: bins + 1 - step] + layer_errors[option]
         chosen.append(tried.argmin(axis=0))  # the first of equal ones
         best = tried.min(axis=0)
-    left, choice = int(best.argmin()), []
+    left, choice = int(np.flatnonzero(best == best.min())[-1]), []
     for options, layer_steps in zip(reversed(chosen), reversed(steps), strict=True):
         choice.append(int(options[left]))
         left -= layer_steps[choice[-1]]
