@@ -116,6 +116,12 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
         help="fraction of the weights to remove (channelwise: of the filters and neurons; max_threshold: the rate); "
         "0.95, channelwise 0.5, max_threshold 0.2 unless given",
     )
+    add(
+        "--budget",
+        metavar="B",
+        help='find the sparsity of each layer for "latency=300us" (one image at a time), "size=40KB", "macs=10%%", or '
+        '"drop=0.5" (points of accuracy), in the place of --sparsity, --schedule and --max-drop',
+    )
     add("--rounds", type=_count(1), metavar="N", default=5, help="rounds of pruning and retraining")
     add("--schedule", choices=tuple(SCHEDULES), default="cubic", help="how the sparsity rises over the rounds")
     add("--max-drop", type=_fraction, metavar="D", default=0.02, help="stop when validation accuracy falls by more")
@@ -205,6 +211,8 @@ def _run(options: argparse.Namespace) -> None:
     settings = vars(options).copy()
     folder = settings.pop("out")
     del settings["command"]
+    if options.budget is not None and options.sparsity is not None:
+        raise ValueError("--budget and --sparsity exclude each other")
     if options.sparsity is None:
         settings["sparsity"] = SPARSITIES.get(options.strategy, 0.95)
     terminal = _Terminal()
