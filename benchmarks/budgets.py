@@ -63,7 +63,7 @@ def compare(data, model, seed, lr, epochs, retrain_epochs, shares):
             found, report = sn.auto_prune(
                 network, data.train, data.validation, sn.Budget(**{kind: limit}), retrain=retrain, threads=1
             )
-            tried = {"ratio": report.chosen.measured / report.chosen.predicted, "tries": len(report.tries)}
+            tried = {"ratio": report.chosen.ratio, "tries": len(report.tries)}
             networks = {"found": found} | {
                 name: rival(network, scope, kind, limit, figure, retrain) for name, scope in SCOPES.items()
             }

@@ -20,7 +20,7 @@ from .cuts import Cuts, find_cuts
 from .sensitivity import Sensitivity, sensitivity
 from .tables import format_table
 
-LEVELS = 40  # sparsities of each layer that are chosen from
+LEVELS = 80  # sparsities of each layer that are chosen from
 SAMPLES = 2048  # of the training data, by which the sensitivity is judged
 # What is left of a budget for what retraining and the next measurement may change.
 MARGINS = {"latency_us": 0.03, "size_bytes": 0.01, "macs": 0.0}
@@ -40,6 +40,9 @@ class Try:
         On the validation data, once retrained; None where it was measured only.
     kept : bool
         Whether it is within the budget.
+    drift : float
+        Time of the network at sparsity 0, measured in turn with this one, over that in the table: how much slower the
+        machine was. 1 for other costs.
     sparsities : dict
         By unit of decision.
     """
@@ -49,7 +52,13 @@ class Try:
     measured: float
     accuracy: float | None
     kept: bool
+    drift: float
     sparsities: dict[str, float]
+
+    @property
+    def ratio(self) -> float:
+        """Measured over predicted, on a machine as fast as it was for the table."""
+        return self.measured / self.drift / self.predicted
 
 
 @dataclass(frozen=True)
@@ -75,18 +84,20 @@ class AutoPruneReport:
     def to_json(self) -> dict:
         """The report as plain numbers."""
         found = {"budget": asdict(self.budget), "accuracy_before": self.accuracy_before, "stopped": self.stopped}
-        tried = {"tries": [asdict(each) for each in self.tries], "chosen": self.chosen and asdict(self.chosen)}
+        tried = {"tries": [asdict(each) | {"ratio": each.ratio} for each in self.tries]}
+        tried |= {"chosen": self.chosen and asdict(self.chosen) | {"ratio": self.chosen.ratio}}
         return found | tried | {"sensitivity": self.sensitivity.to_json()}
 
     def __str__(self) -> str:
         """The tries with prediction beside measurement, and the sparsity of each layer."""
         kind = self.budget.kind
-        rows = [("try", "predicted", "measured", "ratio", "accuracy, %", "within the budget")]
+        rows = [("try", "predicted", "measured", "drift", "ratio", "accuracy, %", "within the budget")]
         for number, each in enumerate(self.tries, 1):
             judged = "" if each.accuracy is None else f"{100 * each.accuracy:.2f}"
             costs = (describe_cost(kind, each.predicted), describe_cost(kind, each.measured))
-            ratio = f"{each.measured / each.predicted:.3f}"
-            rows.append((str(number), *costs, ratio, judged, "yes" if each.kept else "no"))
+            rows.append(
+                (str(number), *costs, f"{each.drift:.2f}", f"{each.ratio:.3f}", judged, "yes" if each.kept else "no")
+            )
         lines = [f"budget: {self.budget}; accuracy before it {100 * self.accuracy_before:.2f} %", format_table(rows)]
         if self.chosen:
             own = (f"{short_name(name)} {100 * value:.1f} %" for name, value in self.chosen.sparsities.items())
@@ -145,7 +156,7 @@ def auto_prune(
     Errors are the measured sensitivity: how much the loss rises where one layer alone is pruned. It judges what the
     criterion really takes, for structures as for weights, and needs no more than evaluations; the reconstruction error
     of optimal brain compression assumes weights that are refitted, which retraining does here. Costs are measured too
-    (`cost_table`). `pruning.search.allocate` combines the two, over 40 sparsities a layer whose kept fractions are a
+    (`cost_table`). `pruning.search.allocate` combines the two, over 80 sparsities a layer whose kept fractions are a
     geometric row.
 
     A cost is checked on the masked network, before any training: the time of its plan, the bytes of its file. As long
@@ -227,12 +238,14 @@ class _Search:
     def predicted(self, sparsities: dict[str, float]) -> float:
         return self.found.costs.predict(self.budget.kind, sparsities)
 
-    def measured(self, network: Network) -> float:
-        """The real figure of a network."""
-        table, small = self.found.costs, self.cuts.smallest(network)
-        shape = table.input_shape
-        (cost,) = whole_costs([small], shape, batch=table.batch, threads=table.threads, seconds=self.seconds)
-        return float(getattr(cost, self.budget.kind))
+    def measured(self, network: Network) -> tuple[float, float]:
+        """The real figure of a network, and how much slower the machine is than it was for the table."""
+        table, kind, networks = self.found.costs, self.budget.kind, [self.cuts.smallest(network)]
+        if kind == "latency_us":
+            networks.append(self.masked({}))
+        conditions = {"batch": table.batch, "threads": table.threads, "seconds": self.seconds}
+        costs = [getattr(cost, kind) for cost in whole_costs(networks, table.input_shape, **conditions)]
+        return float(costs[0]), float(costs[-1] / getattr(table.whole[0], kind)) if len(costs) > 1 else 1.0
 
     def masked(self, sparsities: dict[str, float]) -> Network:
         """The network pruned in one step, and not trained."""
@@ -257,8 +270,9 @@ class _Search:
         while True:
             best = self._nearest(aim, tries - len(done), done)
             network = self.retrained(best.sparsities)
-            measured = self.measured(network)
-            last = replace(best, measured=measured, accuracy=self.judged(network), kept=measured <= limit)
+            measured, drift = self.measured(network)
+            found = {"measured": measured, "drift": drift, "accuracy": self.judged(network), "kept": measured <= limit}
+            last = replace(best, **found)
             done.append(last)
             if last.kept:
                 return network, AutoPruneReport(self.budget, self.found, tuple(done), last, before, "within the budget")
@@ -274,9 +288,11 @@ class _Search:
             own.append(self._tried(asked, aim))
             last = own[-1]
             near = last.kept and last.measured >= (1 - NEAR) * aim
-            if near or last.sparsities in [each.sparsities for each in own[:-1]] or not any(last.sparsities.values()):
+            again = last.kept and last.sparsities in [each.sparsities for each in own[:-1]]
+            if near or again or not any(last.sparsities.values()):
                 break
-            asked *= aim / last.measured
+            # too dear: less than this choice was predicted to cost, so that it is another one
+            asked = (asked if last.kept else min(asked, last.predicted)) * aim / last.measured
         if not any(each.kept for each in own):
             own.append(self._tried(0.0, aim))  # the cheapest
         done += own
@@ -284,8 +300,8 @@ class _Search:
 
     def _tried(self, asked: float, aim: float) -> Try:
         sparsities = self.allocation(asked)
-        measured = self.measured(self.masked(sparsities))
-        return Try(asked, self.predicted(sparsities), measured, None, measured <= aim, sparsities)
+        measured, drift = self.measured(self.masked(sparsities))
+        return Try(asked, self.predicted(sparsities), measured, None, measured <= aim, drift, sparsities)
 
     def for_drop(self, tries: int) -> tuple[Network, AutoPruneReport]:
         """The cheapest network whose accuracy falls no further."""
@@ -297,9 +313,9 @@ class _Search:
             self.tell(f"try {number}/{tries}: {describe_cost(self.budget.kind, asked)} ...")
             sparsities = self.allocation(asked)
             network = self.retrained(sparsities)
-            judged, measured = self.judged(network), self.measured(network)
+            judged, (measured, drift) = self.judged(network), self.measured(network)
             kept = judged >= before - self.budget.limit
-            done.append(Try(asked, self.predicted(sparsities), measured, judged, kept, sparsities))
+            done.append(Try(asked, self.predicted(sparsities), measured, judged, kept, drift, sparsities))
             if kept:
                 best, chosen, high = network, done[-1], asked
             else:

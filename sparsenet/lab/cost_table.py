@@ -1,7 +1,9 @@
 """What each layer costs at each sparsity: microseconds measured by the engine, bytes in the file, multiply-adds."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -18,7 +20,7 @@ from ..nn.network import Network, chain
 from ..pruning.granularity import Arrays
 from .cuts import Cuts
 from .environment import describe_environment
-from .latency import Latency, interleave, measure
+from .latency import Latency, interleave
 from .tables import count_threads, format_table
 
 KINDS = ("latency_us", "size_bytes", "macs")
@@ -191,7 +193,13 @@ def whole_costs(
     """What networks cost as they are: times of their plans, in turn, sizes of their files, MACs with kept weights."""
     plans = [compile(network, input_shape, batch=batch, threads=threads) for network in networks]
     x = np.random.default_rng(0).random((batch, *input_shape), np.float32)
-    latency = measure({str(number): lambda plan=plan: plan(x) for number, plan in enumerate(plans)}, seconds)
+
+    def timed(plan):
+        start = time.perf_counter()
+        plan(x)
+        return time.perf_counter() - start
+
+    latency = _time({number: partial(timed, plan) for number, plan in enumerate(plans)}, seconds)
     return [
         _cost(taken, sum(count_bytes(network).values()), count_total(network, input_shape).macs_kept)
         for taken, network in zip(latency.values(), networks, strict=True)
@@ -225,25 +233,30 @@ def _measure_layer(
         plans[sparsity] = compile(layer, shape, batch=batch, threads=threads)
         sizes = {key: size for key, size in count_bytes(layer).items() if key in layer.layers()}
         counted.append((sum(sizes.values()), count_total(layer, shape).macs_kept))
-    latency = _time_steps(plans, seconds)
+    latency = _time({sparsity: partial(_time_steps, plan) for sparsity, plan in plans.items()}, seconds)
     return [_cost(latency[sparsity], *counts) for sparsity, counts in zip(pruned, counted, strict=True)]
 
 
-def _time_steps(plans: Mapping[float, Plan], seconds: float) -> dict[float, Latency]:
-    """Latency of the steps of each plan, in turn, without what a call takes around them.
+def _time_steps(plan: Plan) -> float:
+    """Seconds that the steps of a plan take, without what a call takes around them."""
+    x = np.random.default_rng(0).random((plan.batch, *plan.input_shape), np.float32)
+    return sum(plan.profile(x).values())
 
-    Each timed call follows an untimed one, so that the caches hold what the plan itself has left there.
+
+def _time(programs: Mapping[float, Callable[[], float]], seconds: float) -> dict[float, Latency]:
+    """Latency of programs that say what they took, in turn.
+
+    Each call that counts follows one of the same program that does not, so that the caches hold what the program itself
+    has left there, as where it runs alone.
     """
-    times = {key: [] for key in plans}
+    times = {key: [] for key in programs}
 
-    def timed(key, plan):
-        x = np.random.default_rng(0).random((plan.batch, *plan.input_shape), np.float32)
-
+    def twice(key, program):
         def call():
-            plan.profile(x)
-            times[key].append(sum(plan.profile(x).values()))
+            program()
+            times[key].append(program())
 
         return call
 
-    interleave({key: timed(key, plan) for key, plan in plans.items()}, seconds)
+    interleave({key: twice(key, program) for key, program in programs.items()}, seconds)
     return {key: Latency.of(taken[1:]) for key, taken in times.items()}  # the first call was the warm-up
