@@ -93,15 +93,17 @@ def test_structures_go_together(small, digits):
     assert set(report.chosen.sparsities) == {"fc1", "fc2"}
 
 
-def test_where_reality_is_dearer_than_predicted_less_is_asked_for(small, digits, monkeypatch):
+@pytest.mark.parametrize("factor", [1.0005, 1.004, 1.5])
+def test_where_reality_is_dearer_than_predicted_less_is_asked_for(small, digits, monkeypatch, factor):
+    """By a hair, too, by which the programme would choose the same again."""
     real = module.whole_costs
     monkeypatch.setattr(
-        module, "whole_costs", lambda *a, **o: [replace(cost, macs=1.5 * cost.macs) for cost in real(*a, **o)]
+        module, "whole_costs", lambda *a, **o: [replace(cost, macs=factor * cost.macs) for cost in real(*a, **o)]
     )
-    found, report = run(small, digits, sn.Budget(macs=18_000))
+    found, report = run(small, digits, sn.Budget(macs=12_000 * factor))
     assert 0.9 * 12_000 < count_macs(found, digits) <= 12_000
-    assert [each.kept for each in report.tries[:2]] == [False, True]
-    assert report.chosen.measured / report.chosen.predicted == pytest.approx(1.5, rel=0.01)
+    assert report.tries[-1] == report.chosen
+    assert report.chosen.ratio == pytest.approx(factor, rel=0.01)
 
 
 def test_a_generous_budget_leaves_all(small, digits):

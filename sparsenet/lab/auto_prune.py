@@ -242,7 +242,7 @@ class _Search:
         """The real figure of a network, and how much slower the machine is than it was for the table."""
         table, kind, networks = self.found.costs, self.budget.kind, [self.cuts.smallest(network)]
         if kind == "latency_us":
-            networks.append(self.masked({}))
+            networks.append(self.cuts.smallest(self.network))
         conditions = {"batch": table.batch, "threads": table.threads, "seconds": self.seconds}
         costs = [getattr(cost, kind) for cost in whole_costs(networks, table.input_shape, **conditions)]
         return float(costs[0]), float(costs[-1] / getattr(table.whole[0], kind)) if len(costs) > 1 else 1.0
