@@ -74,7 +74,7 @@ def plot_sensitivity(path: str | Path, report: Sensitivity) -> None:
     for name in report.accuracy:
         left.plot(percent, [100 * value for value in report.accuracy[name]], marker=".", label=short_name(name))
         right.plot(percent, [cost.latency_us for cost in report.costs.units[name]], marker=".")
-    left.set_ylabel("accuracy with this one pruned, not retrained (%)")
+    left.set_ylabel("accuracy with this one pruned (%)")
     right.set_ylabel("measured time (µs)")
     right.set_yscale("log")
     right.set_title(f"batch of {report.costs.batch}, {count_threads(report.costs.threads)}", fontsize="medium")
