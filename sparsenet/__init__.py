@@ -29,9 +29,12 @@ _HOMES = {
     "engine.compile": ("compile",),
     "engine.plan": ("Plan",),
     "data.datasets": ("Dataset", "Split", "load_dataset"),
+    "lab.auto_prune": ("auto_prune",),
     "lab.break_even": ("LayerShape", "calibrate"),
+    "lab.budget": ("Budget",),
     "lab.costs": ("cost_report",),
     "lab.robustness": ("robustness",),
+    "lab.sensitivity": ("sensitivity",),
     "machine.threads": ("threads",),
 }
 _MODULES = {

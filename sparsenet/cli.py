@@ -88,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     _add_run(commands)
     _add_bench(commands)
+    _add_sensitivity(commands)
     _add_verify(commands)
     return parser
 
@@ -115,6 +116,12 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
         help="fraction of the weights to remove (channelwise: of the filters and neurons; max_threshold: the rate); "
         "0.95, channelwise 0.5, max_threshold 0.2 unless given",
     )
+    add(
+        "--budget",
+        metavar="B",
+        help='find the sparsity of each layer for "latency=300us" (one image at a time), "size=40KB", "macs=10%%", or '
+        '"drop=0.5" (points of accuracy), in the place of --sparsity, --schedule and --max-drop',
+    )
     add("--rounds", type=_count(1), metavar="N", default=5, help="rounds of pruning and retraining")
     add("--schedule", choices=tuple(SCHEDULES), default="cubic", help="how the sparsity rises over the rounds")
     add("--max-drop", type=_fraction, metavar="D", default=0.02, help="stop when validation accuracy falls by more")
@@ -138,6 +145,28 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     add("--threads", type=_count(1), metavar="N", default=1, help="threads of the kernels")
     add("--quick", action="store_true", help="two small layers, few sparsities, a few seconds")
     add("--out", metavar="FOLDER", default=FOLDER, help="folder for calibration.json and calibration.png")
+
+
+def _add_sensitivity(commands: argparse._SubParsersAction) -> None:
+    sensitivity = commands.add_parser(
+        "sensitivity",
+        help="see how much each layer can spare, beside what it costs here",
+        description="Prune the layers of a trained network one at a time, and see what that does to accuracy and loss "
+        "on the validation data; beside it the measured time, the bytes and the multiply-adds of each layer.",
+        formatter_class=_Help,
+    )
+    add = sensitivity.add_argument
+    add("network", metavar="FILE", help="a network that `sparsenet run` or `save_network` wrote")
+    add("--dataset", choices=DATASETS, default="digits", help="data set that it was trained on")
+    add("--data", metavar="FOLDER", default=os.environ.get("SPARSENET_DATA"), help="data folder; also SPARSENET_DATA")
+    named = f"importance of a weight: {', '.join(CRITERIA)}"
+    add("--criterion", choices=tuple(CRITERIA), metavar="NAME", default="l1", help=named)
+    add("--filters", action="store_true", help="prune whole filters and neurons, all that go together at once")
+    add("--batch", type=_count(1), metavar="N", default=1, help="samples in a batch that is timed")
+    add("--threads", type=_count(1), metavar="N", default=1, help="threads of the kernels")
+    add("--quick", action="store_true", help="few sparsities, short measurements")
+    add("--seed", type=_count(0), metavar="N", default=0, help="settles everything that is random")
+    add("--out", metavar="FOLDER", default=FOLDER, help="folder for sensitivity.json and sensitivity.png")
 
 
 def _add_verify(commands: argparse._SubParsersAction) -> None:
@@ -182,6 +211,8 @@ def _run(options: argparse.Namespace) -> None:
     settings = vars(options).copy()
     folder = settings.pop("out")
     del settings["command"]
+    if options.budget is not None and options.sparsity is not None:
+        raise ValueError("--budget and --sparsity exclude each other")
     if options.sparsity is None:
         settings["sparsity"] = SPARSITIES.get(options.strategy, 0.95)
     terminal = _Terminal()
@@ -197,6 +228,17 @@ def _bench(options: argparse.Namespace) -> None:
     narrator = Narrator(line=terminal.line, progress=terminal.progress)
     run_bench(options.out, batch=options.batch, threads=options.threads, quick=options.quick, narrator=narrator)
     terminal.line(f"\ncalibration and plot: {options.out}")
+
+
+def _sensitivity(options: argparse.Namespace) -> None:
+    from .lab.output import Narrator
+    from .lab.sensitivity_run import run_sensitivity
+
+    terminal, settings = _Terminal(), vars(options).copy()
+    folder = settings.pop("out")
+    del settings["command"]
+    run_sensitivity(folder, narrator=Narrator(line=terminal.line, progress=terminal.progress), **settings)
+    terminal.line(f"\nsensitivity and plot: {folder}")
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -217,6 +259,9 @@ def _verify(options: argparse.Namespace) -> int:
     return int(not all(result.ok for result in results))
 
 
+COMMANDS = {"run": _run, "bench": _bench, "sensitivity": _sensitivity, "verify": _verify}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit status is 0, 2 for what the user can mend, 130 after Ctrl-C.
 
@@ -225,7 +270,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = build_parser().parse_args(arguments)
     try:
-        return {"run": _run, "bench": _bench, "verify": _verify}[options.command](options) or 0
+        return COMMANDS[options.command](options) or 0
     except KeyboardInterrupt:
         _show(sys.stderr, "\nsparsenet: interrupted; files written so far are whole\n")
         return 130

@@ -28,7 +28,7 @@ FLOORS = {
     "cli": 6,
     "__main__": 7,
 }
-PURE = {"allocation", "granularity", "scores", "ties", "masks", "strategies", "schedules"}
+PURE = {"allocation", "search", "granularity", "scores", "ties", "masks", "strategies", "schedules"}
 
 
 def floor_of(path, package=PACKAGE):

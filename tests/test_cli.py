@@ -87,6 +87,18 @@ def test_other_models_criteria_strategies_schedules(tmp_path, capsys, strategy):
     assert 0.4 < summary["sparsity_achieved"] < 1
 
 
+def test_a_budget_is_kept(tmp_path, capsys):
+    options = ["--budget", "size=20%", "--model", "lenet_300_100", "--out", str(tmp_path)]
+    assert cli.main(["run", *QUICK, *options]) == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    limit = 0.2 * summary["bytes_dense"]
+    assert 0.5 * limit < (tmp_path / "pruned.sparsenet").stat().st_size == summary["bytes_sparse"] <= limit
+    assert summary["auto_prune"]["chosen"]["measured"] == summary["bytes_sparse"]
+    assert summary["stopped"] == "within the budget"
+    assert summary["sparsity_requested"] is None
+    assert "predicted" in capsys.readouterr().out
+
+
 def test_the_same_seed_gives_the_same_networks(tmp_path):
     for name in ("a", "b"):
         assert cli.main(["run", *QUICK, "--model", "lenet_300_100", "--seed", "5", "--out", str(tmp_path / name)]) == 0
@@ -101,6 +113,9 @@ def test_the_same_seed_gives_the_same_networks(tmp_path):
         (["fly"], "invalid choice: 'fly'"),
         (["run", "--sparsity", "1.5"], "--sparsity: must be in [0, 1), not 1.5"),
         (["run", "--sparsity", "lots"], "--sparsity: invalid fraction value: 'lots'"),
+        (["run", "--budget", "size=1", "--sparsity", "0.5"], "--budget and --sparsity exclude each other"),
+        (["run", "--budget", "size=much"], "a budget is for instance"),
+        (["run", "--budget", "size=1KB", "--strategy", "proportional"], "must be layerwise or channelwise"),
         (["run", "--rounds", "0"], "--rounds: must be at least 1, not 0"),
         (["run", "--threads", "-2"], "--threads: must be at least 1"),
         (["run", "--epochs", "two"], "--epochs: invalid"),

@@ -8,7 +8,8 @@ import numpy as np
 from ..data.datasets import Dataset, load_dataset
 from ..engine.compile import compile
 from ..files.atomic_write import check_folder
-from ..files.checkpoint import save_network
+from ..files.checkpoint import count_bytes, save_network
+from ..nn.counting import count_total
 from ..nn.models import MODELS
 from ..nn.network import Network
 from ..nn.optimizers import SGD, Movement, cosine
@@ -20,6 +21,8 @@ from ..pruning.scores import CRITERIA
 from ..pruning.scoring import needs_of, score
 from ..pruning.strategies import STRATEGIES
 from ..pruning.surgery import remove_pruned_structures
+from .auto_prune import auto_prune
+from .budget import Budget, parse_budget
 from .costs import CostReport, cost_report
 from .environment import describe_environment
 from .output import NOTES, Narrator, write_json
@@ -36,7 +39,8 @@ class Experiment:
     """What `sparsenet run` is asked for, named like its options.
 
     `sparsity` is the fraction of the weights to remove, with the strategy channelwise of the filters and neurons; with
-    max_threshold it is the rate, the part of a layer's largest weight below which weights go.
+    max_threshold it is the rate, the part of a layer's largest weight below which weights go. With a `budget`, as
+    `parse_budget` reads it, the sparsity of each layer is found (see `auto_prune`), for one image at a time.
     """
 
     dataset: str = "digits"
@@ -52,13 +56,15 @@ class Experiment:
     threads: int = 1
     seed: int = 0
     data: str | None = None
+    budget: str | None = None
 
 
 def run_experiment(experiment: Experiment, folder: str | Path, narrator: Narrator | None = None) -> dict:
     """Run it, write networks, plot and `summary.json` into `folder`, and return the summary.
 
     Every file is written whole or not at all; the summary comes last. It has `experiment.sparsity` under
-    `sparsity_requested`, or with the strategy max_threshold under `rate`; the other of the two is null.
+    `sparsity_requested`, or with the strategy max_threshold under `rate`; the other of the two is null. With a budget
+    both are, and `auto_prune` has what was tried.
     """
     narrator = narrator or Narrator()
     data = load_dataset(experiment.dataset, folder=experiment.data)
@@ -67,10 +73,15 @@ def run_experiment(experiment: Experiment, folder: str | Path, narrator: Narrato
     check_folder(folder, FILES, 3 * sum(parameter.value.nbytes for parameter in parameters) + NOTES)
     if not needs_of(CRITERIA[experiment.criterion]) & {*OF_A_BATCH, *OF_ALL_BATCHES, "movement"}:
         score(dense, CRITERIA[experiment.criterion])  # where the model lacks what it asks for: now, not once trained
+    if experiment.budget is not None:
+        _budget_of(experiment, dense, data)  # what is wrong with it, too
     _train(experiment, data, dense, narrator)
     save_network(folder / "dense.sparsenet", dense)
     pruned = dense.copy()
-    history = _prune(experiment, data, pruned, narrator)
+    if experiment.budget is None:
+        history, found = _prune(experiment, data, pruned, narrator), None
+    else:
+        pruned, history, found = _prune_to_budget(experiment, data, dense, narrator)
     compacted = remove_pruned_structures(pruned)
     save_network(folder / "pruned.sparsenet", pruned)
     save_network(folder / "compacted.sparsenet", compacted)
@@ -79,7 +90,7 @@ def run_experiment(experiment: Experiment, folder: str | Path, narrator: Narrato
         batch: cost_report(pruned, data.input_shape, dense=dense, compacted=compacted, batch=batch, **conditions)
         for batch in (1, BATCH)
     }
-    summary = _summarize(experiment, data, dense, pruned, history, reports)
+    summary = _summarize(experiment, data, dense, pruned, history, reports) | {"auto_prune": found}
     _plot(folder, history, narrator)
     write_json(folder / "summary.json", summary)
     narrator.line(f"\n{reports[BATCH]}\n")
@@ -144,7 +155,41 @@ def _prune(experiment: Experiment, data: Dataset, network: Network, narrator: Na
     return history
 
 
+def _budget_of(experiment: Experiment, dense: Network, data: Dataset) -> Budget:
+    if experiment.strategy not in ("layerwise", "channelwise"):
+        raise ValueError(
+            f"with a budget the strategy must be layerwise or channelwise, not {experiment.strategy}: how much of each "
+            "layer goes is found"
+        )
+    counts = {"size_bytes": sum(count_bytes(dense).values()), "macs": count_total(dense, data.input_shape).macs}
+    return parse_budget(experiment.budget, **counts)
+
+
+def _prune_to_budget(
+    experiment: Experiment, data: Dataset, dense: Network, narrator: Narrator
+) -> tuple[Network, PruneHistory, dict]:
+    rng = np.random.default_rng([experiment.seed, 1])
+    pruned, report = auto_prune(
+        dense,
+        data.train,
+        data.validation,
+        _budget_of(experiment, dense, data),
+        criterion=CRITERIA[experiment.criterion],
+        granularity=STRATEGIES[experiment.strategy].granularity,
+        rounds=experiment.rounds,
+        retrain=lambda net: _fit(experiment, net, data, "retraining", experiment.retrain_epochs, rng, narrator),
+        seed=experiment.seed,
+        threads=experiment.threads,
+        on_progress=narrator.progress,
+    )
+    narrator.line(str(report))
+    before = evaluate(dense, data.validation, threads=experiment.threads)
+    return pruned, PruneHistory(before.accuracy, before.loss, (), report.stopped), report.to_json()
+
+
 def _plot(folder: Path, history: PruneHistory, narrator: Narrator) -> None:
+    if not history.rounds:
+        return
     points = [(0.0, history.baseline_accuracy)] + [(r.sparsity, r.accuracy) for r in history.rounds]
     try:
         plot_accuracy(folder / "accuracy.png", *zip(*points, strict=True), history.baseline_accuracy)
@@ -164,6 +209,7 @@ def _summarize(
     plan = compile(pruned, data.input_shape, batch=BATCH, threads=experiment.threads)
     options, is_rate = asdict(experiment), experiment.strategy == "max_threshold"
     requested = options.pop("sparsity")
+    requested = None if experiment.budget else requested
     before, after = (evaluate(net, data.test, threads=experiment.threads) for net in (dense, pruned))
     return options | {
         "sparsity_requested": None if is_rate else requested,

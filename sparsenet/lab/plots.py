@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from ..files.atomic_write import write_atomically
 from .break_even import BreakEvenReport, theoretical_speedup
+from .cost_table import short_name
+from .sensitivity import Sensitivity
 from .tables import count_threads
 
 if TYPE_CHECKING:
@@ -58,13 +60,38 @@ def plot_break_even(path: str | Path, report: BreakEvenReport) -> None:
     _save(path, figure)
 
 
-def _new_figure() -> "Figure":
+def plot_sensitivity(path: str | Path, report: Sensitivity) -> None:
+    """Draw accuracy, and beside it the measured time, against sparsity, a line per layer or group, into a PNG.
+
+    Raises
+    ------
+    ImportError
+        Where matplotlib is missing; the message says how to get it.
+    """
+    figure = _new_figure(10)
+    left, right = figure.subplots(1, 2)
+    percent = [100 * sparsity for sparsity in report.sparsities]
+    for name in report.accuracy:
+        left.plot(percent, [100 * value for value in report.accuracy[name]], marker=".", label=short_name(name))
+        right.plot(percent, [cost.latency_us for cost in report.costs.units[name]], marker=".")
+    left.set_ylabel("accuracy with this one pruned (%)")
+    right.set_ylabel("measured time (µs)")
+    right.set_yscale("log")
+    right.set_title(f"batch of {report.costs.batch}, {count_threads(report.costs.threads)}", fontsize="medium")
+    for axes in (left, right):
+        axes.set_xlabel("sparsity (% of the weights or units removed)")
+        axes.grid(alpha=0.3)
+    left.legend(fontsize="x-small", ncols=1 + len(report.accuracy) // 12)
+    _save(path, figure)
+
+
+def _new_figure(width: float = 6) -> "Figure":
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         raise ImportError("a plot needs matplotlib: pip install 'sparsenet[app]'") from None
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = Figure(figsize=(width, 4), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
