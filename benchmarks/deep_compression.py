@@ -20,8 +20,8 @@ HERE = Path(__file__).parent
 RESULT, NETWORKS = HERE / "results" / "deep_compression.json", HERE / "networks"
 PAPER = {"lenet_300_100": {"error": 1.58, "kilobytes": 27}, "lenet_5": {"error": 0.74, "kilobytes": 44}}  # table 1
 SETTINGS = {
-    "lenet_300_100": {"sparsity": 0.95, "bits": 4},
-    "lenet_5": {"sparsity": 0.96, "bits": {"conv1": 6, "conv2": 5, "fc1": 4, "fc2": 5}},
+    "lenet_300_100": {"lr": 0.05, "sparsity": 0.95, "bits": 4},
+    "lenet_5": {"lr": 0.02, "sparsity": 0.96, "bits": {"conv1": 6, "conv2": 5, "fc1": 4, "fc2": 5}},
 }
 ROUNDS = 5
 
@@ -68,12 +68,14 @@ def compress(name, data, options):
     def note(stage):
         rows.append(measure(network, data, path, stage, start, options.threads))
 
-    train(network, data, options.epochs, options, sn.SGD(lr=0.05, momentum=0.9, weight_decay=5e-4), options.seed)
+    train(
+        network, data, options.epochs, options, sn.SGD(lr=setting["lr"], momentum=0.9, weight_decay=5e-4), options.seed
+    )
     note("dense")
     for number, sparsity in enumerate(sn.schedules.cubic(ROUNDS, setting["sparsity"]), 1):
         sn.prune(network, sn.score(network, sn.scores.l1, data.train), sn.strategies.proportional, sparsity)
         epochs = options.last_epochs if number == ROUNDS else options.retrain_epochs
-        optimizer = sn.SGD(lr=0.05, momentum=0.9, weight_decay=1e-4)
+        optimizer = sn.SGD(lr=setting["lr"], momentum=0.9, weight_decay=1e-4)
         train(network, data, epochs, options, optimizer, [options.seed, number])
     note("pruned and retrained")
     sn.quantize(network, setting["bits"])

@@ -90,14 +90,11 @@ def decode_symbols(code: bytes, lengths: np.ndarray, count: int) -> np.ndarray:
     starting = _symbols_at_each_bit(code, lengths)
     steps = lengths.astype(np.uint8)[starting].tobytes()
     place, places = 0, []
-    try:
-        for _ in range(count):
-            places.append(place)
-            place += steps[place]
-    except IndexError:
-        raise ValueError(f"{len(code)} bytes of codes end before {count} symbols do") from None
-    if len(code) != -(-place // 8) or (code and code[-1] & ((1 << -place % 8) - 1)):
-        raise ValueError(f"{len(code)} bytes of codes hold more than {count} symbols")
+    while len(places) < count and place < len(steps):
+        places.append(place)
+        place += steps[place]
+    if len(places) < count or len(code) != -(-place // 8) or (code and code[-1] & ((1 << -place % 8) - 1)):
+        raise ValueError(f"{len(code)} bytes of codes are not those of {count} symbols, zeros behind them")
     return starting[places]
 
 
