@@ -81,6 +81,13 @@ def same(value: object) -> object:
     return value
 
 
+def codebook(values: np.ndarray) -> list:
+    """The different values, the most frequent first; equally frequent ones in the order of their bits, as numbers."""
+    patterns = [int.from_bytes(value.astype(value.dtype.newbyteorder("<")).tobytes(), "little") for value in values]
+    value_of = dict(zip(patterns, values.tolist(), strict=True))
+    return [value_of[pattern] for pattern in sorted(value_of, key=lambda pattern: (-patterns.count(pattern), pattern))]
+
+
 def shortest_text(counts: Sequence[int], limit: int) -> int:
     """Bits of the shortest text in which each symbol occurs so often: of all lengths that a code can have, one by one.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...files import checkpoint, codecs, huffman
+from ...files import checkpoint, codebooks, codecs, huffman
 from ...nn.network import Network
 from ..definitions import codecs as definitions
 from ..definitions import graphs
@@ -130,6 +130,16 @@ def _decode_symbols(function, oracle, rng) -> Iterator[Comparison]:
         yield f"{lengths.size} symbols", function(code, lengths, 200), oracle(symbols)
 
 
+def _codebook(function, oracle, rng) -> Iterator[Comparison]:
+    for kind, size in ((np.float32, 3), (np.float64, 20)):
+        values = rng.choice(rng.standard_normal(size).astype(kind), 200)
+        book, lengths, code = map(codecs.unpack, function(values))
+        expected, what = oracle(values), f"{size} values of {np.dtype(kind)}"
+        yield what, np.frombuffer(book, kind).tolist(), expected
+        places = [expected.index(value) if value in expected else 0 for value in values.tolist()]
+        yield f"{what}: codes", code, definitions.text_of_codes(places, list(lengths))
+
+
 def _networks(rng: np.random.Generator) -> Iterator[tuple[str, Network]]:
     for build in (plain_network, branched_network):
         yield build.__name__, masked(build(rng), rng, 0.3)
@@ -201,6 +211,15 @@ ENTRIES = (
     _huffman("encode_symbols", definitions.text_of_codes, _encode_symbols, "definition"),
     _huffman(
         "decode_symbols", definitions.same, _decode_symbols, "definition", "decode_symbols(encode_symbols(s)) = s"
+    ),
+    Entry(
+        "codebooks.encode_codebook",
+        "file",
+        codebooks.encode_codebook,
+        definitions.codebook,
+        _codebook,
+        "Han et al. 2016, section 4",
+        EXACT,
     ),
     Entry(
         "checkpoint.save_network",

@@ -6,8 +6,10 @@ import numpy as np
 
 from ...nn.optimizers import shared_gradient
 from ...pruning.codebook import kmeans_codebook
+from ...pruning.quantization import quantize
 from ..definitions import quantization as definitions
 from ..entry import SLOPE, Comparison, Entry
+from .networks import masked, plain_network
 
 PAPER = "Han et al. 2016"
 
@@ -31,6 +33,16 @@ def _shared(function, oracle, rng) -> Iterator[Comparison]:
         yield f"{count} weights, {size} values", function(gradient, cluster), expected
 
 
+def _quantize(function, oracle, rng) -> Iterator[Comparison]:
+    network = masked(plain_network(rng), rng, 0.5).astype(np.float64)
+    before = network.copy().weights()
+    for name, codebook in function(network, 2).items():
+        weight = network.weights()[name]
+        centroids, nearest = oracle(before[name].value[weight.mask].tolist(), 2)
+        yield f"codebook of {name}", codebook, np.array(centroids)
+        yield f"weights of {name}", weight.value[weight.mask], np.array(centroids)[nearest]
+
+
 ENTRIES = (
     Entry(
         "codebook.kmeans_codebook",
@@ -40,6 +52,7 @@ ENTRIES = (
         _codebook,
         f"{PAPER}, eq. 2",
     ),
+    Entry("quantization.quantize", "quantisation", quantize, definitions.kmeans, _quantize, f"{PAPER}, section 3"),
     Entry(
         "optimizers.shared_gradient",
         "quantisation",
