@@ -3,8 +3,8 @@
     SPARSENET_DATA=... python benchmarks/deep_compression.py run lenet_300_100 lenet_5 --seed 0
     python benchmarks/deep_compression.py table                          print what the stored result says
 
-Each stage says the test error and the bytes of the real file. About ten minutes for LeNet-300-100 and half an hour for
-LeNet-5, on one core. The test images judge and choose nothing; every number below was settled without them.
+Each stage says the test error and the bytes of the real file. About four minutes for LeNet-300-100 and half an hour for
+LeNet-5, on one core. All runs are kept: none was chosen by its test error.
 """
 
 import argparse
@@ -20,8 +20,9 @@ HERE = Path(__file__).parent
 RESULT, NETWORKS = HERE / "results" / "deep_compression.json", HERE / "networks"
 PAPER = {"lenet_300_100": {"error": 1.58, "kilobytes": 27}, "lenet_5": {"error": 0.74, "kilobytes": 44}}  # table 1
 SETTINGS = {
-    "lenet_300_100": {"lr": 0.05, "sparsity": 0.95, "bits": 4},
-    "lenet_5": {"lr": 0.02, "sparsity": 0.96, "bits": {"conv1": 6, "conv2": 5, "fc1": 4, "fc2": 5}},
+    "lenet_300_100": {"model": "lenet_300_100", "lr": 0.05, "sparsity": 0.92, "bits": 5},  # the paper's sparsity
+    "lenet_300_100_smaller": {"model": "lenet_300_100", "lr": 0.05, "sparsity": 0.95, "bits": 4},
+    "lenet_5": {"model": "lenet_5", "lr": 0.02, "sparsity": 0.96, "bits": {"conv1": 6, "conv2": 5, "fc1": 4, "fc2": 5}},
 }
 ROUNDS = 5
 
@@ -63,7 +64,7 @@ def compress(name, data, options):
     setting, start, rows = SETTINGS[name], time.perf_counter(), []
     NETWORKS.mkdir(exist_ok=True)
     path = NETWORKS / f"{name}-{options.seed}.sparsenet"
-    network = sn.models.MODELS[name](data.input_shape, data.classes, seed=options.seed)
+    network = sn.models.MODELS[setting["model"]](data.input_shape, data.classes, seed=options.seed)
 
     def note(stage):
         rows.append(measure(network, data, path, stage, start, options.threads))
@@ -90,7 +91,7 @@ def run(options):
     data = sn.load_dataset("mnist")
     stored = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     asked = {key: value for key, value in vars(options).items() if key not in ("what", "models")}
-    for name in options.models:
+    for name in options.models or SETTINGS:
         rows = compress(name, data, options)
         stored[name] = {
             "settings": SETTINGS[name],
@@ -114,7 +115,7 @@ def format_table(stored):
                 f"| {name} | {row['stage']} | {100 * row['sparsity']:.1f} % | {row['error']:.2f} % | {row['bytes']:,} "
                 f"| 1 / {dense / row['bytes']:.1f} |"
             )
-        paper = PAPER[name]
+        paper = PAPER[result["settings"]["model"]]
         lines.append(f"| {name} | the paper | | {paper['error']:.2f} % | {1000 * paper['kilobytes']:,} | |")
     return "\n".join(lines)
 
@@ -122,7 +123,7 @@ def format_table(stored):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("run", "table"))
-    parser.add_argument("models", nargs="*", choices=tuple(SETTINGS), default=tuple(SETTINGS))
+    parser.add_argument("models", nargs="*", choices=tuple(SETTINGS), help="all unless given")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=10, help="of the dense network")

@@ -23,7 +23,7 @@ def small(digits):
 def test_every_stage_is_measured_from_its_file(small, tmp_path, monkeypatch):
     monkeypatch.setattr(deep_compression, "NETWORKS", tmp_path)
     options = Namespace(seed=0, threads=1, epochs=1, retrain_epochs=0, last_epochs=1, shared_epochs=1, shared_lr=1e-4)
-    rows = deep_compression.compress("lenet_300_100", small, options)
+    rows = deep_compression.compress("lenet_300_100_smaller", small, options)
     assert [row["stage"] for row in rows] == ["dense", "pruned and retrained", "quantised", "shared weights retrained"]
     for row in rows:
         assert sum(row["bytes_by_layer"].values()) == row["bytes"]
@@ -31,8 +31,8 @@ def test_every_stage_is_measured_from_its_file(small, tmp_path, monkeypatch):
     dense, pruned, quantised, shared = (row["bytes"] for row in rows)
     assert dense > 10 * pruned > 10 * quantised
     assert shared == pytest.approx(quantised, rel=0.01)
-    again = sn.load_network(tmp_path / "lenet_300_100-0.sparsenet")
-    assert (tmp_path / "lenet_300_100-0.sparsenet").stat().st_size == shared
+    again = sn.load_network(tmp_path / "lenet_300_100_smaller-0.sparsenet")
+    assert (tmp_path / "lenet_300_100_smaller-0.sparsenet").stat().st_size == shared
     for weight in again.weights().values():
         assert len(np.unique(weight.value[weight.mask])) <= 16
 
@@ -42,8 +42,10 @@ def test_the_table_by_hand():
         {"stage": "dense", "sparsity": 0.0, "error": 1.5, "bytes": 1_000_000},
         {"stage": "quantised", "sparsity": 0.925, "error": 1.625, "bytes": 25_000},
     ]
-    assert deep_compression.format_table({"lenet_300_100": {"rows": rows}}).splitlines()[2:] == [
-        "| lenet_300_100 | dense | 0.0 % | 1.50 % | 1,000,000 | 1 / 1.0 |",
-        "| lenet_300_100 | quantised | 92.5 % | 1.62 % | 25,000 | 1 / 40.0 |",
-        "| lenet_300_100 | the paper | | 1.58 % | 27,000 | |",
+    assert deep_compression.format_table(
+        {"first": {"settings": {"model": "lenet_300_100"}, "rows": rows}}
+    ).splitlines()[2:] == [
+        "| first | dense | 0.0 % | 1.50 % | 1,000,000 | 1 / 1.0 |",
+        "| first | quantised | 92.5 % | 1.62 % | 25,000 | 1 / 40.0 |",
+        "| first | the paper | | 1.58 % | 27,000 | |",
     ]
