@@ -123,7 +123,7 @@ def format_table(stored):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("run", "table"))
-    parser.add_argument("models", nargs="*", choices=tuple(SETTINGS), help="all unless given")
+    parser.add_argument("models", nargs="*", metavar="network", help=f"of {', '.join(SETTINGS)}; all unless given")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=10, help="of the dense network")
@@ -132,6 +132,8 @@ def main():
     parser.add_argument("--shared-epochs", type=int, default=3, help="of the shared weights")
     parser.add_argument("--shared-lr", type=float, default=1e-4)
     options = parser.parse_args()
+    if not SETTINGS.keys() >= set(options.models):
+        parser.error(f"the networks are {', '.join(SETTINGS)}")
     if options.what == "table":
         print(format_table(json.loads(RESULT.read_text())))
     else:
