@@ -22,6 +22,7 @@ _HOMES = {
     "pruning.strategies": ("Strategy",),
     "pruning.scoring": ("score",),
     "pruning.cycle": ("iterative_prune", "prune"),
+    "pruning.quantization": ("quantize",),
     "pruning.reconstruction": ("obc_prune", "obc_prune_nm", "reconstruct"),
     "pruning.dependency": ("dependency_groups",),
     "pruning.foresight": ("prune_at_initialization",),

@@ -165,9 +165,11 @@ def content(tmp_path_factory):
             "norm": sn.BatchNorm(9),
             "relu": sn.ReLU(),
             "fc2": sn.WeightNorm(sn.Linear(9, 2, seed=1)),
+            "fc3": sn.Linear(2, 90, seed=1),
         }
     )
     rng = np.random.default_rng(1)
+    network["fc3"].set_weight(rng.choice(np.array([0.5, -1.25, 3.0], np.float32), (90, 2)))
     network.apply_masks({"fc1": rng.random((9, 12)) < 0.1, "fc2": rng.random((2, 9)) < 0.5})
     network["norm"].gamma.set_mask(np.ones(9, bool))
     network["fc1"].bias.state["velocity"] = rng.standard_normal(9).astype(np.float32)
@@ -177,6 +179,7 @@ def content(tmp_path_factory):
     header, _ = unfold(path.read_bytes())
     forms = {name: note["form"] for name, note in header["arrays"].items()}
     assert {"plain", "dense", "bits", "gaps", "kept"} == set(forms.values()), forms
+    assert [name for name, note in header["arrays"].items() if "values" in note] == ["fc3.weight"]
     return path.read_bytes()
 
 
@@ -281,6 +284,15 @@ CHANGES = {
     "more weights than bytes": configured(0, in_features=10**7, out_features=10**7),
     "more than fit the memory": configured(0, in_features=10**5, out_features=10**5),
     "more channels than bytes": configured(1, channels=10**10),
+    "values of unknown form": lambda h, a: h["arrays"]["fc3.weight"].update(values="runs"),
+    "values of a form that is none": lambda h, a: h["arrays"]["fc3.weight"].update(values=["codebook"]),
+    "planes as a codebook": lambda h, a: h["arrays"]["fc1.bias"].update(values="codebook"),
+    "a codebook as planes": lambda h, a: h["arrays"]["fc3.weight"].update(values="planes"),
+    "a codebook too short": lambda h, a: a["fc3.weight"].__setitem__(0, Section(8, bytes(8))),
+    "a codebook without a code": lambda h, a: a["fc3.weight"].pop(),
+    "lengths of no code": lambda h, a: a["fc3.weight"].__setitem__(1, Section(3, b"\x01\x01\x01")),
+    "codes too few": lambda h, a: a["fc3.weight"].__setitem__(2, Section(3, b"\x00\x00\x00")),
+    "codes too many": lambda h, a: a["fc3.weight"].__setitem__(2, Section(99, bytes(99))),
     "a channel of text": configured(1, channels="9"),
 }
 
@@ -343,7 +355,7 @@ def test_other_versions_are_named(content, tmp_path):
     header = {"format": "sparsenet network", "version": 1, "dtype": "float32", "nodes": []}
     np.savez_compressed(older, header=np.frombuffer(json.dumps(header).encode(), np.uint8))
     for path, version in ((newer, 99), (older, 1)):
-        message = f"{path} is a sparsenet network file of version {version}; this sparsenet reads version 2"
+        message = f"{path} is a sparsenet network file of version {version}; this sparsenet reads versions 2 and 3"
         with pytest.raises(ValueError, match=re.escape(message)):
             sn.load_network(path)
 
@@ -363,6 +375,16 @@ def test_a_file_of_another_machine_loads(tmp_path):
     assert network.dtype == np.float32
     for parameter in network.parameters().values():
         assert parameter.value.dtype.isnative
+
+
+def test_a_file_of_version_2_loads_and_one_without_codebooks_could_be_one(tmp_path):
+    path = tmp_path / "net.sparsenet"
+    network = random_cnn(4, batch_norm=True)
+    sn.save_network(path, network)
+    header, _ = unfold(path.read_bytes())
+    assert header["version"] == 3
+    path.write_bytes(rewrite(path.read_bytes(), lambda header, arrays: header.update(version=2)))
+    assert_same(sn.load_network(path), network)
 
 
 def test_a_file_from_before_dilation_and_groups_loads(tmp_path):

@@ -4,8 +4,9 @@
     arrays.bin    all sections one after the other, as `codecs` makes them, in the order of the header
     sha256        SHA-256 of the header's length (8 bytes, little-endian), the header and the arrays
 
-A masked parameter is stored as its mask and the kept values only. Nothing is ever unpickled, and nothing is built
-before the checksum is right.
+A masked parameter is stored as its mask and the kept values only. Values of which few differ, as in a quantised layer,
+are a codebook and a code each where that is smaller; every bit is read back, for nothing is rounded here. Nothing is
+ever unpickled, and nothing is built before the checksum is right.
 """
 
 import hashlib
@@ -29,9 +30,11 @@ from ..nn.layer import Layer, Shape
 from ..nn.network import Network, Node
 from ..nn.parameter import Parameter
 from .atomic_write import check_path, write_atomically
-from .codecs import Section, decode_mask, encode_mask, join_values, longest_mask, pack, split_values, unpack
+from .codebooks import decode_values, encode_values, most_values
+from .codecs import Section, decode_mask, encode_mask, longest_mask, unpack
 
-FORMAT, VERSION = "sparsenet network", 2
+FORMAT, VERSION = "sparsenet network", 3
+READ = (2, 3)  # version 3 added codebooks
 HEADER, ARRAYS, DIGEST = "header.json", "arrays.bin", "sha256"
 PARTS = {HEADER: zipfile.ZIP_DEFLATED, ARRAYS: zipfile.ZIP_STORED, DIGEST: zipfile.ZIP_STORED}
 LARGEST_HEADER = 1 << 24  # bytes: tens of thousands of layers
@@ -74,11 +77,12 @@ class OtherVersionError(ValueError):
 
 
 class Stored(NamedTuple):
-    """An array as the file has it: its form, the code of its mask, the planes of its values, and for state its type."""
+    """An array as the file has it: its form, the code of its mask, kind and bytes of its values, for state its type."""
 
     form: str
     code: bytes
-    planes: list[bytes]
+    kind: str
+    values: list[bytes]
     note: Mapping[str, Any]
 
 
@@ -194,7 +198,7 @@ def _read(file: BinaryIO) -> tuple[dict, bytes]:
         header = json.loads(text)
         if header["format"] != FORMAT:
             raise ValueError(f"its format is {header['format']!r}, not {FORMAT!r}")
-        if header["version"] != VERSION:
+        if header["version"] not in READ:
             raise _other_version(header["version"])
         packed = archive.read(ARRAYS)
         if archive.read(DIGEST) != _digest(text, packed):
@@ -203,9 +207,8 @@ def _read(file: BinaryIO) -> tuple[dict, bytes]:
 
 
 def _other_version(version: Any) -> OtherVersionError:
-    return OtherVersionError(
-        f"is a sparsenet network file of version {version}; this sparsenet reads version {VERSION}"
-    )
+    known = " and ".join(map(str, READ))
+    return OtherVersionError(f"is a sparsenet network file of version {version}; this sparsenet reads versions {known}")
 
 
 def _describe(network: Network) -> list[dict]:
@@ -230,11 +233,18 @@ def _check_types(network: Network) -> None:
 
 
 def _encode(values: np.ndarray, mask: np.ndarray | None = None) -> tuple[dict, list[Section]]:
-    """(note for the header, sections): the mask's code, if there is a mask, and the planes of the kept values."""
+    """(note for the header, sections): the mask's code, if there is a mask, and the kept values."""
     if mask is None:
-        return {"form": "plain"}, [pack(plane) for plane in split_values(values)]
+        note, sections = _encode_values(values)
+        return {"form": "plain"} | note, sections
     form, code = encode_mask(mask.reshape(-1))
-    return {"form": form}, [code, *map(pack, split_values(values[mask]))]
+    note, sections = _encode_values(values[mask])
+    return {"form": form} | note, [code, *sections]
+
+
+def _encode_values(values: np.ndarray) -> tuple[dict, list[Section]]:
+    kind, sections = encode_values(values)
+    return {} if kind == "planes" else {"values": kind}, sections
 
 
 def _encode_state(name: str, array: np.ndarray, parameter: Parameter) -> tuple[dict, list[Section]]:
@@ -244,7 +254,8 @@ def _encode_state(name: str, array: np.ndarray, parameter: Parameter) -> tuple[d
     mask = parameter.mask if array.shape == parameter.value.shape else None
     kept = mask is not None and not array[~mask].any()
     note = {"form": "kept" if kept else "plain", "dtype": array.dtype.name, "shape": list(array.shape)}
-    return note, [pack(plane) for plane in split_values(array[mask] if kept else array)]
+    values, sections = _encode_values(array[mask] if kept else array)
+    return note | values, sections
 
 
 def _check_state(name: str, shape: Shape, dtype: np.dtype, parameter: Parameter) -> None:
@@ -263,7 +274,7 @@ def _split(notes: Mapping[str, dict], packed: bytes) -> dict[str, Stored]:
             sections.append(unpack(Section(size, view[start:end])))
             start = end
         code = sections.pop(0) if note["form"] not in ("plain", "kept") else b""
-        arrays[name] = Stored(note["form"], code, sections, note)
+        arrays[name] = Stored(note["form"], code, note.get("values", "planes"), sections, note)
     if start != len(packed):
         raise ValueError(f"its header announces {start} bytes of arrays, and it has {len(packed)}")
     return arrays
@@ -273,7 +284,7 @@ def _build(header: dict, arrays: dict[str, Stored]) -> Network:
     dtype = np.dtype(header["dtype"])
     room = Counter()
     for name, array in arrays.items():
-        room[_layer_of(name)] += longest_mask(array.form, array.code, len(array.planes[0]))
+        room[_layer_of(name)] += longest_mask(array.form, array.code, most_values(array.kind, array.values))
     network = Network(
         [Node(n["name"], _build_layer(n["layer"], room[n["name"]]), tuple(n["inputs"])) for n in header["nodes"]]
     ).astype(dtype)
@@ -314,10 +325,10 @@ def _decode(array: Stored, shape: Shape, dtype: np.dtype) -> tuple[np.ndarray, n
     """(values, mask) of shape `shape`; what the mask prunes is zero."""
     size = math.prod(shape)
     if array.form == "plain":
-        return join_values(array.planes, size, dtype).reshape(shape), None
+        return decode_values(array.kind, array.values, size, dtype).reshape(shape), None
     mask = decode_mask(array.form, array.code, size)
     values = np.zeros(size, dtype)
-    values[mask] = join_values(array.planes, int(np.count_nonzero(mask)), dtype)
+    values[mask] = decode_values(array.kind, array.values, int(np.count_nonzero(mask)), dtype)
     return values.reshape(shape), mask.reshape(shape)
 
 
@@ -327,5 +338,6 @@ def _decode_state(name: str, array: Stored, parameter: Parameter) -> np.ndarray:
     if array.form != "kept":
         return _decode(array, shape, dtype)[0]
     values = np.zeros(shape, dtype)
-    values[parameter.mask] = join_values(array.planes, int(np.count_nonzero(parameter.mask)), dtype)
+    kept = int(np.count_nonzero(parameter.mask))
+    values[parameter.mask] = decode_values(array.kind, array.values, kept, dtype)
     return values

@@ -15,6 +15,8 @@ from .parameter import Parameter
 
 Schedule = Callable[[float], float]
 
+CLUSTER = "cluster"  # state of a quantised parameter: the number of the value that each weight shares
+
 
 class Optimizer(Protocol):
     """What `fit` asks of an optimiser: a base learning rate and an in-place update of one parameter."""
@@ -37,6 +39,11 @@ def _remembered(parameter: Parameter, name: str) -> np.ndarray:
     if name not in parameter.state:
         parameter.state[name] = np.zeros(parameter.shape, parameter.dtype)
     return parameter.state[name]
+
+
+def _check_optimizer(optimizer: Optimizer) -> None:
+    if isinstance(optimizer, type) or not callable(getattr(optimizer, "update", None)):
+        raise TypeError(f"optimizer must be an SGD, an Adam or alike, with lr and update, not {optimizer!r}")
 
 
 @dataclass(frozen=True)
@@ -136,8 +143,7 @@ class Movement:
     optimizer: Optimizer
 
     def __post_init__(self):
-        if isinstance(self.optimizer, type) or not callable(getattr(self.optimizer, "update", None)):
-            raise TypeError(f"optimizer must be an SGD, an Adam or alike, with lr and update, not {self.optimizer!r}")
+        _check_optimizer(self.optimizer)
 
     @property
     def lr(self) -> float:
@@ -148,6 +154,81 @@ class Movement:
         movement = _remembered(parameter, "movement")
         movement -= parameter.value * parameter.grad
         self.optimizer.update(parameter, lr)
+
+
+def shared_gradient(gradient: np.ndarray, cluster: np.ndarray) -> np.ndarray:
+    """For each weight the gradient of the value that its cluster shares: the sum over all weights of the cluster.
+
+    Notes
+    -----
+    w_i = c_{k_i}:   dL/dc_k = sum over i with k_i = k of dL/dw_i        (Han et al. 2016, eq. 3)
+
+    Examples
+    --------
+    >>> shared_gradient(np.array([1.0, 2.0, 3.0]), np.array([0, 1, 0])).tolist()
+    [4.0, 2.0, 4.0]
+    """
+    return np.bincount(cluster, gradient)[cluster].astype(gradient.dtype)
+
+
+@dataclass(frozen=True)
+class SharedWeights:
+    """An optimiser for the weights that `quantize` made share values: each value moves as one, and stays shared.
+
+    The steps are those of the optimiser inside, taken by the shared values: weights of one cluster have one value, one
+    gradient and one memory, so that they remain equal, bit for bit. Parameters that were not quantised (biases) take
+    its steps as ever. A gradient is the sum over thousands of weights: the learning rate has to be far smaller than
+    that of single weights, for SGD; Adam's step does not depend on the size.
+
+    Notes
+    -----
+    dL/dc_k = sum over i with k_i = k of dL/dw_i;   c <- the step of the optimiser inside;   w_i = c_{k_i}
+
+    Weight decay is that of c_k, once, however many weights share it.
+
+    Raises
+    ------
+    ValueError
+        When a step finds weights of one cluster unequal: they were trained otherwise, or pruned ones have come back.
+
+    Examples
+    --------
+    >>> parameter = Parameter(np.array([0.5, 2.0, 0.5]), grad=np.array([1.0, 3.0, -2.0]))
+    >>> parameter.state[CLUSTER] = np.array([0, 1, 0])
+    >>> SharedWeights(SGD(lr=0.5)).update(parameter, 0.5)
+    >>> parameter.value.tolist()  # 0.5 - 0.5 (1 - 2) and 2 - 0.5 3
+    [1.0, 0.5, 1.0]
+    """
+
+    optimizer: Optimizer
+
+    def __post_init__(self):
+        _check_optimizer(self.optimizer)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the optimiser inside."""
+        return self.optimizer.lr
+
+    def update(self, parameter: Parameter, lr: float) -> None:
+        if CLUSTER in parameter.state:
+            kept = np.ones(parameter.shape, bool) if parameter.mask is None else parameter.mask
+            cluster = parameter.state[CLUSTER][kept].astype(np.intp)
+            _check_shared(parameter.value[kept], cluster)
+            gradient = np.zeros(parameter.shape, parameter.dtype)
+            gradient[kept] = shared_gradient(parameter.grad[kept], cluster)
+            parameter.set_grad(gradient)
+        self.optimizer.update(parameter, lr)
+
+
+def _check_shared(values: np.ndarray, cluster: np.ndarray) -> None:
+    codebook = np.zeros(cluster.max(initial=-1) + 1, values.dtype)
+    codebook[cluster] = values
+    if not np.array_equal(codebook[cluster], values):
+        raise ValueError(
+            "weights of one cluster have different values: they were changed one by one since they were quantised, "
+            "or pruned ones have come back; quantise the network again"
+        )
 
 
 def constant(progress: float) -> float:

@@ -1,7 +1,9 @@
-"""The codes of files in plain loops: bytes of numbers, bits and gaps of masks."""
+"""The codes of files in plain loops: bytes of numbers, bits and gaps of masks, Huffman codes."""
 
 import zlib
 from collections.abc import Sequence
+from fractions import Fraction
+from itertools import product
 
 import numpy as np
 
@@ -77,3 +79,50 @@ def least_bytes(raw: bytes) -> int:
 def same(value: object) -> object:
     """What went in: the oracle of everything that is to come out as it was."""
     return value
+
+
+def codebook(values: np.ndarray) -> list:
+    """The different values, the most frequent first; equally frequent ones in the order of their bits, as numbers."""
+    patterns = [int.from_bytes(value.astype(value.dtype.newbyteorder("<")).tobytes(), "little") for value in values]
+    value_of = dict(zip(patterns, values.tolist(), strict=True))
+    return [value_of[pattern] for pattern in sorted(value_of, key=lambda pattern: (-patterns.count(pattern), pattern))]
+
+
+def shortest_text(counts: Sequence[int], limit: int) -> int:
+    """Bits of the shortest text in which each symbol occurs so often: of all lengths that a code can have, one by one.
+
+    Codes that start no other one have lengths with a sum of 2^-l of at most 1 (Kraft 1949).
+    """
+    return min(
+        sum(count * length for count, length in zip(counts, lengths, strict=True))
+        for lengths in product(range(1, limit + 1), repeat=len(counts))
+        if sum(Fraction(1, 2**length) for length in lengths) <= 1
+    )
+
+
+def codes(lengths: Sequence[int]) -> list[str]:
+    """The code of each symbol in digits: the first word of its length that starts with no code given out before."""
+    given: dict[int, str] = {}
+    for symbol in sorted(range(len(lengths)), key=lambda symbol: (lengths[symbol], symbol)):
+        words = (f"{word:0{lengths[symbol]}b}" for word in range(2 ** lengths[symbol]))
+        given[symbol] = next(word for word in words if not word.startswith(tuple(given.values())))
+    return [given[symbol] for symbol in range(len(lengths))]
+
+
+def text_of_codes(symbols: Sequence[int], lengths: Sequence[int]) -> bytes:
+    """The codes of the symbols one after the other, zeros to the next byte."""
+    known = codes_by_counting(lengths)
+    text = "".join(known[symbol] for symbol in symbols)
+    text += "0" * (-len(text) % 8)
+    return bytes(int(text[start : start + 8], 2) for start in range(0, len(text), 8))
+
+
+def codes_by_counting(lengths: Sequence[int]) -> dict[int, str]:
+    """The same codes as `codes`, of many symbols too: each is the last one plus 1, with zeros behind it."""
+    known, code, width = {}, 0, 0
+    for symbol in sorted(range(len(lengths)), key=lambda symbol: (lengths[symbol], symbol)):
+        code <<= lengths[symbol] - width
+        width = lengths[symbol]
+        known[symbol] = f"{code:0{width}b}"
+        code += 1
+    return known

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...files import checkpoint, codecs
+from ...files import checkpoint, codebooks, codecs, huffman
 from ...nn.network import Network
 from ..definitions import codecs as definitions
 from ..definitions import graphs
@@ -98,6 +98,48 @@ def _unpack(function, oracle, rng) -> Iterator[Comparison]:
         yield f"{len(raw)} bytes", function(codecs.pack(raw)), oracle(raw)
 
 
+def _code_lengths(function, oracle, rng) -> Iterator[Comparison]:
+    for size, limit in ((2, 3), (4, 3), (5, 4), (6, 4)):
+        counts = rng.integers(1, 40, size) ** 2
+        lengths = function(counts, limit)
+        yield f"{size} symbols, {limit} bits", int((counts * lengths).sum()), oracle(counts.tolist(), limit)
+        yield f"{size} symbols, {limit} bits: Kraft's sum", float((2.0**-lengths).sum()), 1.0
+
+
+def _lengths(rng: np.random.Generator) -> Iterator[np.ndarray]:
+    for size in (2, 7, 40):
+        yield huffman.code_lengths(rng.integers(1, 1000, size))
+
+
+def _canonical(function, oracle, rng) -> Iterator[Comparison]:
+    for lengths in _lengths(rng):
+        expected = [int(code, 2) for code in oracle(lengths.tolist())]
+        yield f"{lengths.size} symbols", function(lengths).tolist(), expected
+
+
+def _encode_symbols(function, oracle, rng) -> Iterator[Comparison]:
+    for lengths in _lengths(rng):
+        symbols = rng.integers(0, lengths.size, 200)
+        yield f"{lengths.size} symbols", function(symbols, lengths), oracle(symbols.tolist(), lengths.tolist())
+
+
+def _decode_symbols(function, oracle, rng) -> Iterator[Comparison]:
+    for lengths in _lengths(rng):
+        symbols = rng.integers(0, lengths.size, 200)
+        code = definitions.text_of_codes(symbols.tolist(), lengths.tolist())
+        yield f"{lengths.size} symbols", function(code, lengths, 200), oracle(symbols)
+
+
+def _codebook(function, oracle, rng) -> Iterator[Comparison]:
+    for kind, size in ((np.float32, 3), (np.float64, 20)):
+        values = rng.choice(rng.standard_normal(size).astype(kind), 200)
+        book, lengths, code = map(codecs.unpack, function(values))
+        expected, what = oracle(values), f"{size} values of {np.dtype(kind)}"
+        yield what, np.frombuffer(book, kind).tolist(), expected
+        places = [expected.index(value) if value in expected else 0 for value in values.tolist()]
+        yield f"{what}: codes", code, definitions.text_of_codes(places, list(lengths))
+
+
 def _networks(rng: np.random.Generator) -> Iterator[tuple[str, Network]]:
     for build in (plain_network, branched_network):
         yield build.__name__, masked(build(rng), rng, 0.3)
@@ -148,6 +190,10 @@ def _codec(name: str, oracle: Callable, compare: Callable, formula: str = "") ->
     return Entry(f"codecs.{name}", "file", getattr(codecs, name), oracle, compare, "definition", EXACT, formula=formula)
 
 
+def _huffman(name: str, oracle: Callable, compare: Callable, source: str, formula: str = "") -> Entry:
+    return Entry(f"huffman.{name}", "file", getattr(huffman, name), oracle, compare, source, EXACT, formula=formula)
+
+
 ENTRIES = (
     _codec("split_values", definitions.planes, _split),
     _codec("join_values", definitions.same, _join, "join_values(split_values(v)) = v"),
@@ -160,6 +206,21 @@ ENTRIES = (
     _codec("longest_mask", definitions.same, _longest, "len(m) <= longest_mask(encode_mask(m))"),
     _codec("pack", definitions.least_bytes, _pack),
     _codec("unpack", definitions.same, _unpack, "unpack(pack(b)) = b"),
+    _huffman("code_lengths", definitions.shortest_text, _code_lengths, "Larmore & Hirschberg 1990"),
+    _huffman("canonical_codes", definitions.codes, _canonical, "Schwartz & Kallick 1964"),
+    _huffman("encode_symbols", definitions.text_of_codes, _encode_symbols, "definition"),
+    _huffman(
+        "decode_symbols", definitions.same, _decode_symbols, "definition", "decode_symbols(encode_symbols(s)) = s"
+    ),
+    Entry(
+        "codebooks.encode_codebook",
+        "file",
+        codebooks.encode_codebook,
+        definitions.codebook,
+        _codebook,
+        "Han et al. 2016, section 4",
+        EXACT,
+    ),
     Entry(
         "checkpoint.save_network",
         "file",
