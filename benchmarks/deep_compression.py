@@ -4,7 +4,7 @@
     python benchmarks/deep_compression.py table                          print what the stored result says
 
 Each stage says the test error and the bytes of the real file. About four minutes for LeNet-300-100 and half an hour for
-LeNet-5, on one core. All runs are kept: none was chosen by its test error.
+LeNet-5, on one core. Every run that ended is kept: none was chosen by its test error.
 """
 
 import argparse
