@@ -131,11 +131,13 @@ def test_other_tables_are_those_of_the_stored_results(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import cifar
     import criteria
+    import deep_compression
     import tables
 
     branches = stored("branches-1t.json")["cases"]
     shown = [*tables.means_table(branches).splitlines(), *tables.group_table(branches).splitlines()]
     shown += [*cifar.table(stored("cifar.json")), *criteria.table(stored("criteria.json"))]
+    shown += deep_compression.format_table(stored("deep_compression.json")).splitlines()
     lines = LONG.splitlines()
     for line in shown:
         assert line in lines
