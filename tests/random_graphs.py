@@ -1,4 +1,6 @@
-"""Networks with branches that tests draw: random ones, and a short way to write one down."""
+"""Networks that tests draw: chains, a residual one, random ones with branches, and a short way to write one down."""
+
+import itertools
 
 import numpy as np
 
@@ -29,6 +31,35 @@ def randomize(network, seed):
     for name, buffer in network.buffers().items():
         buffer += rng.uniform(0.1, 0.9, buffer.shape).astype(np.float32) if "var" in name else np.float32(0.2)
     return network.astype(np.float64)
+
+
+def linear_chain(sizes, seed, relu=True):
+    """Linear layers of these sizes with biases, ReLUs between them and behind the last, or none."""
+    rng, layers = np.random.default_rng(seed), {}
+    for number, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
+        layers[f"fc{number}"] = sn.Linear(inputs, outputs, seed=rng)
+        layers[f"fc{number}"].bias.value[:] = rng.standard_normal(outputs)
+        if relu:
+            layers[f"relu{number}"] = sn.ReLU()
+    return sn.chain(layers)
+
+
+def residual(rng_seed=3):
+    """A residual network in float32, with a grouped and a weight-normalised layer."""
+    network = graph_of(
+        ("stem", conv(3, 4, 3, seed=rng_seed), "input"),
+        ("norm", sn.BatchNorm(4)),
+        ("relu", sn.ReLU()),
+        ("a", conv(4, 6, 3, seed=rng_seed + 1)),
+        ("relu_a", sn.ReLU()),
+        ("b", sn.WeightNorm(conv(6, 4, 1, seed=rng_seed + 2))),
+        ("sum", sn.Add(), "b", "relu"),
+        ("grouped", conv(4, 8, 3, groups=2, seed=rng_seed + 3)),
+        ("relu_g", sn.ReLU()),
+        ("mean", sn.GlobalAvgPool2d()),
+        ("fc", sn.Linear(8, 3, seed=rng_seed + 4)),
+    )
+    return randomize(network, rng_seed).astype(np.float32)
 
 
 class RandomGraph:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import sparsenet as sn
 from sparsenet.pruning.allocation import erk_densities, erk_sparsities
+from sparsenet.verify.definitions import allocation as definitions
 
 SHAPES = st.dictionaries(
     st.sampled_from("abcdef"),
@@ -20,21 +21,10 @@ SHAPES = st.dictionaries(
 )
 
 
-def bisected(shapes, density):
-    """min(1, e r_l) with e found by halving: a solver that knows no set of full layers."""
-    wanted = density * sum(map(math.prod, shapes.values()))
-    low, high = 0.0, 1e6
-    for _ in range(200):
-        e = (low + high) / 2
-        got = sum(min(math.prod(s), e * sum(s)) for s in shapes.values())
-        low, high = (e, high) if got < wanted else (low, e)
-    return {name: min(1.0, high * sum(s) / math.prod(s)) for name, s in shapes.items()}
-
-
 @given(shapes=SHAPES, density=st.floats(0.01, 1))
 def test_densities_solve_the_equation(shapes, density):
     found = erk_densities(shapes, density)
-    expected = bisected(shapes, density)
+    expected = definitions.erk_densities(shapes, density)
     for name in shapes:
         assert found[name] == pytest.approx(expected[name], rel=1e-6, abs=1e-9)
 

@@ -160,6 +160,15 @@ def test_what_repeats_packs_well():
     assert len(pack(bytes([1, 2, 3, 4] * 2_500)).packed) < 60
 
 
+def test_what_the_first_trial_does_not_shrink_stays_as_it_is():
+    """Five bytes of the same kind take five deflated, and four as a run, which is not tried."""
+    raw = bytes([255] * 5)
+    assert pack(raw).packed == raw
+    stream = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, 9, zlib.Z_RLE)
+    assert len(stream.compress(raw) + stream.flush()) == 4
+    assert len(pack(bytes([255] * 6)).packed) < 6
+
+
 def test_a_section_that_lies_about_its_size_is_refused():
     bomb = zlib.compress(bytes(10**7), wbits=-15)
     whole = pack(bytes(1000))

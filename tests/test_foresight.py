@@ -4,8 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from random_graphs import GRAPH_IMAGE, random_graph
-from test_gradient_criteria import linear_chain, residual
+from random_graphs import GRAPH_IMAGE, linear_chain, random_graph, residual
 
 import sparsenet as sn
 from sparsenet.pruning.foresight import prune_at_initialization

@@ -1,12 +1,11 @@
 """Criteria of gradients: against their slow definitions, identities, and on every kind of layer and granularity."""
 
-import itertools
 import warnings
 
 import numpy as np
 import pytest
 from helpers import IMAGE, random_cnn
-from random_graphs import GRAPH_IMAGE, conv, graph_of, random_graph, randomize
+from random_graphs import GRAPH_IMAGE, conv, graph_of, linear_chain, random_graph, randomize, residual
 
 import sparsenet as sn
 from sparsenet.nn.hessian_product import hessian_product
@@ -33,24 +32,6 @@ def small_network(seed=0):
         ("fc", sn.Linear(3, 3, seed=seed + 4)),
     )
     return randomize(network, seed)
-
-
-def residual(rng_seed=3):
-    """A residual network in float32, with a grouped and a weight-normalised layer."""
-    network = graph_of(
-        ("stem", conv(3, 4, 3, seed=rng_seed), "input"),
-        ("norm", sn.BatchNorm(4)),
-        ("relu", sn.ReLU()),
-        ("a", conv(4, 6, 3, seed=rng_seed + 1)),
-        ("relu_a", sn.ReLU()),
-        ("b", sn.WeightNorm(conv(6, 4, 1, seed=rng_seed + 2))),
-        ("sum", sn.Add(), "b", "relu"),
-        ("grouped", conv(4, 8, 3, groups=2, seed=rng_seed + 3)),
-        ("relu_g", sn.ReLU()),
-        ("mean", sn.GlobalAvgPool2d()),
-        ("fc", sn.Linear(8, 3, seed=rng_seed + 4)),
-    )
-    return randomize(network, rng_seed).astype(np.float32)
 
 
 def samples(rng, count=7, shape=(1, 4, 4)):
@@ -227,16 +208,6 @@ def test_grasp_says_what_a_loss_of_ones_own_lacks(rng):
 
     with pytest.raises(TypeError, match="loss 'own' says nothing of its second derivative"):
         sn.score(small_network(), sn.scores.grasp, samples(rng), loss=own)
-
-
-def linear_chain(sizes, seed, relu=True):
-    rng, layers = np.random.default_rng(seed), {}
-    for number, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
-        layers[f"fc{number}"] = sn.Linear(inputs, outputs, seed=rng)
-        layers[f"fc{number}"].bias.value[:] = rng.standard_normal(outputs)
-        if relu:
-            layers[f"relu{number}"] = sn.ReLU()
-    return sn.chain(layers)
 
 
 @pytest.mark.parametrize("relu", [True, False])

@@ -23,7 +23,11 @@ class Section(NamedTuple):
 
 
 def pack(raw: bytes) -> Section:
-    """The smallest of the bytes themselves and their deflated forms."""
+    """The bytes themselves, or the smallest of their deflated forms where the first of these is smaller than they are.
+
+    Where it is not they count as noise, and the other forms are not tried: now and then one would be a byte or two
+    smaller.
+    """
     best = raw
     for level, strategy in TRIALS:
         stream = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL + 1, strategy)

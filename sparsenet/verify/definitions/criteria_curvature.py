@@ -1,6 +1,6 @@
 """Criteria of the curvature by definition: differences, explicit inverses, constrained minima, brute force."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import combinations, product
 
 import numpy as np
@@ -42,25 +42,34 @@ def second_differences(gradient: Callable[[], np.ndarray], weight: np.ndarray, s
     return found
 
 
-def input_hessian(
+def unrolled(
     x: np.ndarray, kernel_size: tuple, stride: tuple, padding: tuple, dilation: tuple, groups: int
 ) -> np.ndarray:
-    """2 sum u u^T over all samples and positions, u the inputs of a group under the window: (G, P, P)."""
+    """What the window shows of a group's inputs at each position of the output: (N, G, P, Q)."""
     samples, channels, height, width = x.shape
-    per_group = channels // groups
-    size = per_group * kernel_size[0] * kernel_size[1]
-    found = np.zeros((groups, size, size))
     steps = [
         range(-p, n + p - (k - 1) * d, s)
         for n, k, s, p, d in zip((height, width), kernel_size, stride, padding, dilation, strict=True)
     ]
+    windows = []
     for n, g, top, left in product(range(samples), range(groups), *steps):
         window = []
-        for c, i, j in product(range(per_group), range(kernel_size[0]), range(kernel_size[1])):
+        for c, i, j in product(range(channels // groups), range(kernel_size[0]), range(kernel_size[1])):
             h, w = top + i * dilation[0], left + j * dilation[1]
             inside = 0 <= h < height and 0 <= w < width
-            window.append(float(x[n, g * per_group + c, h, w]) if inside else 0.0)
-        found[g] += 2 * np.outer(window, window)
+            window.append(float(x[n, g * (channels // groups) + c, h, w]) if inside else 0.0)
+        windows.append(window)
+    return np.array(windows).reshape(samples, groups, -1, len(windows[0])).swapaxes(2, 3)
+
+
+def input_hessian(
+    x: np.ndarray, kernel_size: tuple, stride: tuple, padding: tuple, dilation: tuple, groups: int
+) -> np.ndarray:
+    """2 sum u u^T over all samples and positions, u the inputs of a group under the window: (G, P, P)."""
+    columns = unrolled(x, kernel_size, stride, padding, dilation, groups)
+    found = np.zeros((groups, columns.shape[2], columns.shape[2]))
+    for n, g, q in product(range(len(columns)), range(groups), range(columns.shape[3])):
+        found[g] += 2 * np.outer(columns[n, g, :, q], columns[n, g, :, q])
     return found
 
 
@@ -157,18 +166,57 @@ def greedy_order(
     return order, costs
 
 
+def taken_in_turn(costs: Sequence[Sequence[float]], gone: Sequence[int], count: int) -> list[int]:
+    """How many each row loses until `count` are gone, always the next of the row where that costs least."""
+    taken = list(gone)
+    while sum(taken) < count:
+        o = min((own[taken[o]], o) for o, own in enumerate(costs) if taken[o] < len(own))[1]
+        taken[o] += 1
+    return taken
+
+
 def exact_obs(
     weight: np.ndarray, hessian: np.ndarray, count: int, kept: np.ndarray, block: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
     """(new weights, mask) after `count` more blocks are gone, the one of all rows that adds least first; H (P, P)."""
     traces, kept = [greedy_order(row, hessian, own, block) for row, own in zip(weight, kept, strict=True)], kept.copy()
-    taken = [0] * len(weight)
-    for _ in range(count):
-        o = min((costs[taken[o]], o) for o, (_, costs) in enumerate(traces) if taken[o] < len(costs))[1]
-        start = traces[o][0][taken[o]] * block
-        kept[o, start : start + block] = False
-        taken[o] += 1
-    return np.array([best_row(row, hessian, own)[1] for row, own in zip(weight, kept, strict=True)]), kept
+    taken = taken_in_turn([costs for _, costs in traces], [0] * len(weight), count)
+    for own, (order, _), number in zip(kept, traces, taken, strict=True):
+        for b in order[:number]:
+            own[b * block : (b + 1) * block] = False
+    return refit(weight, hessian, kept), kept
+
+
+def exact_obs_nm(
+    weight: np.ndarray, hessian: np.ndarray, keep: int, of: int, kept: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(new weights, mask): as long as a group has more than `keep`, the weight of such groups goes that adds least."""
+    kept = kept.copy()
+    for row, own in zip(weight, kept, strict=True):
+        while True:
+            found = []
+            for p in np.flatnonzero(own):
+                if own[p // of * of : p // of * of + of].sum() > keep:
+                    without = own.copy()
+                    without[p] = False
+                    found.append((best_row(row, hessian, without)[0], p))
+            if not found:
+                break
+            own[min(found)[1]] = False
+    return refit(weight, hessian, kept), kept
+
+
+def refit(weight: np.ndarray, hessian: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Each row the best one under its mask."""
+    return np.array([best_row(row, hessian, kept)[1] for row, kept in zip(weight, mask, strict=True)])
+
+
+def damped(hessian: np.ndarray, damping: float) -> np.ndarray:
+    """H with this part of the mean of its diagonal added to the diagonal."""
+    found = hessian.astype(float)
+    for p in range(len(hessian)):
+        found[p, p] += damping * sum(hessian[q, q] for q in range(len(hessian))) / len(hessian)
+    return found
 
 
 def least_error(row: np.ndarray, hessian: np.ndarray, count: int) -> float:

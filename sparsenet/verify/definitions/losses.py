@@ -43,3 +43,15 @@ def r_squared(output: np.ndarray, target: np.ndarray) -> float:
             missed += (y - t) ** 2
             spread += (t - mean) ** 2
     return 1 - missed / spread
+
+
+def distillation(
+    logits: np.ndarray, labels: np.ndarray, teacher: np.ndarray, temperature: float, weight: float
+) -> float:
+    """(1 - a) CE + a T^2 times the mean over samples of KL(p, q), p and q the softmax of both logits by T."""
+    p, q = (np.exp(log_softmax(each / temperature)).tolist() for each in (teacher, logits))
+    divergences = [
+        math.fsum(a * math.log(a / b) for a, b in zip(own, other, strict=True)) for own, other in zip(p, q, strict=True)
+    ]
+    soft = temperature**2 * math.fsum(divergences) / len(divergences)
+    return (1 - weight) * cross_entropy(logits, labels) + weight * soft

@@ -1,8 +1,14 @@
 """All entries: one formula each, a module for each kind."""
 
 from . import (
+    allocation,
     augmentation,
+    corruptions,
+    criteria_activations,
     criteria_article,
+    criteria_curvature,
+    criteria_gradients,
+    criteria_weights,
     files,
     kernels,
     layers,
@@ -23,7 +29,13 @@ ENTRIES = (
     *losses.ENTRIES,
     *optimizers.ENTRIES,
     *augmentation.ENTRIES,
+    *corruptions.ENTRIES,
     *criteria_article.ENTRIES,
+    *criteria_weights.ENTRIES,
+    *criteria_activations.ENTRIES,
+    *criteria_gradients.ENTRIES,
+    *criteria_curvature.ENTRIES,
+    *allocation.ENTRIES,
     *masks.ENTRIES,
     *schedules.ENTRIES,
     *quantization.ENTRIES,

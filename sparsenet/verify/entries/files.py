@@ -83,7 +83,8 @@ def _longest(function, oracle, rng) -> Iterator[Comparison]:
 
 
 def _bytes(rng: np.random.Generator) -> Iterator[bytes]:
-    yield from (b"", b"a", bytes(3000), rng.bytes(3000), b"ab" * 700, bytes(rng.integers(3, size=2000).tolist()))
+    yield from (b"", b"a", bytes([255] * 5), bytes(3000), rng.bytes(3000), b"ab" * 700)
+    yield bytes(rng.integers(3, size=2000).tolist())
 
 
 def _pack(function, oracle, rng) -> Iterator[Comparison]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ...nn import losses
+from ...nn.distillation import distillation, with_teacher
 from ..definitions import losses as definitions
 from ..definitions.differences import central_difference
 from ..entry import EXACT, SLOPE, Comparison, Entry, same
@@ -32,6 +33,33 @@ def _gradient(draw: Callable) -> Callable[..., Iterator[Comparison]]:
         yield "dL/dy", function(output, target)[1], oracle(lambda: function(output, target)[0], output)
 
     return compare
+
+
+def _distilled(rng: np.random.Generator) -> Iterator[tuple[dict, tuple, np.ndarray]]:
+    """(settings, (logits, labels, the teacher's logits), targets)."""
+    for settings in ({"temperature": 3.0, "weight": 0.7}, {"temperature": 0.5, "weight": 1.0}, {}):
+        (logits, labels), (teacher, _) = _logits(rng), _logits(rng)
+        yield settings, (logits, labels, teacher), with_teacher(labels, teacher)
+
+
+def _distillation(function, oracle, rng) -> Iterator[Comparison]:
+    for settings, (logits, *rest), targets in _distilled(rng):
+        numbers = {"temperature": 4.0, "weight": 0.5} | settings
+        yield (
+            f"L, {settings or 'by default'}",
+            function(**settings)(logits, targets)[0],
+            oracle(logits, *rest, **numbers),
+        )
+
+
+def _distillation_gradient(function, oracle, rng) -> Iterator[Comparison]:
+    for settings, (logits, *_), targets in _distilled(rng):
+        loss = function(**settings)
+        yield f"dL/dz, {settings or 'by default'}", *_slopes(loss, oracle, logits, targets)
+
+
+def _slopes(loss: Callable, oracle: Callable, logits: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return loss(logits, targets)[1], oracle(lambda: loss(logits, targets)[0], logits)
 
 
 ENTRIES = (
@@ -93,5 +121,22 @@ ENTRIES = (
         definitions.r_squared,
         same(lambda rng: [_regression(rng)]),
         "definition",
+    ),
+    Entry(
+        "distillation.distillation",
+        "loss",
+        distillation,
+        definitions.distillation,
+        _distillation,
+        "Hinton et al. 2015, section 2",
+    ),
+    Entry(
+        "distillation.distillation.gradient",
+        "loss",
+        distillation,
+        central_difference,
+        _distillation_gradient,
+        "calculus",
+        SLOPE,
     ),
 )

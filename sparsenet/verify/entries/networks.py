@@ -1,5 +1,7 @@
 """Small networks of every kind of layer, on which plans, surgery, files and counts are checked."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ...nn.layers import Conv2d, Dropout, Flatten, Linear, ReLU
@@ -105,3 +107,62 @@ def images(rng: np.random.Generator, count: int = 3) -> np.ndarray:
     (3, 2, 8, 10)
     """
     return rng.standard_normal((count, *IMAGE)).astype(np.float32)
+
+
+SMALL_IMAGE = (1, 4, 4)
+
+
+def small_network(rng: np.random.Generator) -> Network:
+    """Weights that are grouped, normalised and plain, behind a sum, a maximum and ReLUs: 62 of them, in float64.
+
+    Examples
+    --------
+    >>> network = small_network(np.random.default_rng(0))
+    >>> network.shapes(SMALL_IMAGE)["fc"], sum(weight.value.size for weight in network.weights().values())
+    ((3,), 62)
+    """
+    graph = Graph()
+    graph.add("stem", Conv2d(1, 2, 3, padding=1, seed=rng))
+    graph.add("norm", BatchNorm(2))
+    x = graph.add("relu", ReLU())
+    graph.add("depthwise", Conv2d(2, 2, 2, padding=1, groups=2, seed=rng))
+    graph.add("sum", Add(), graph.add("pool", MaxPool2d(2, 1)), x)
+    graph.add("normed", WeightNorm(Conv2d(2, 3, (1, 3), seed=rng)))
+    graph.add("relu2", ReLU())
+    graph.add("mean", GlobalAvgPool2d())
+    graph.add("fc", Linear(3, 3, seed=rng))
+    return started(graph.network(), rng).astype(np.float64)
+
+
+def small_images(rng: np.random.Generator, count: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """(x, labels) for `small_network`.
+
+    Examples
+    --------
+    >>> [array.shape for array in small_images(np.random.default_rng(0))]
+    [(5, 1, 4, 4), (5,)]
+    """
+    return rng.standard_normal((count, *SMALL_IMAGE)), rng.integers(0, 3, count)
+
+
+def live_weights(network: Network) -> tuple[dict[str, np.ndarray], Callable[[], None]]:
+    """(the weights by layer, to be changed in place, a function that makes the network follow them).
+
+    Of a weight normalisation it is the product w that is changed, whatever lies behind it.
+
+    Examples
+    --------
+    >>> network = chain({"fc": WeightNorm(Linear(2, 1))})
+    >>> weights, follow = live_weights(network)
+    >>> weights["fc"][0] = 3, 4
+    >>> follow()
+    >>> network["fc"].weight.value.tolist()
+    [[3.0, 4.0]]
+    """
+    weights = {name: np.array(weight.value) for name, weight in network.weights().items()}
+
+    def follow():
+        for name, value in weights.items():
+            network[name].set_weight(value)
+
+    return weights, follow

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ...engine.compile import compile
-from ...kernels import csr_loops, direct_sparse_conv, scipy_reference, sparse_linear, sparse_matrix
+from ...kernels import csr_loops, direct_sparse_conv, sample_lanes_conv, scipy_reference, sparse_linear, sparse_matrix
 from ...nn.layers import Conv2d, Linear
 from ...nn.network import Network, chain
 from ..definitions import convolution, graphs
@@ -81,6 +81,15 @@ def _convolve(form: str, *, batch: int = 1) -> Callable[..., Iterator[Comparison
             yield what, plan(x), oracle(network, x)
 
     return compare
+
+
+def _convolve_small_images(function, oracle, rng) -> Iterator[Comparison]:
+    """A batch of 16 images of 4 x 4: too narrow for a vector, so that the lanes are samples."""
+    for arguments in ((2, 4, 3, 1, 1), (4, 6, 2, 2, 1, 1, 2)):
+        network = _single_layer(Conv2d, rng, *arguments)
+        x = rng.standard_normal((16, arguments[0], 4, 4)).astype(np.float32)
+        plan = function(network, x.shape[1:], batch=16, threads=1, form={"layer": "csr"})
+        yield f"{arguments}", plan(x), oracle(network, x)
 
 
 def _multiply(batch: int, *shapes: tuple[int, int], kept: float = 0.4) -> Callable[..., Iterator[Comparison]]:
@@ -184,6 +193,13 @@ ENTRIES = (
     ),
     _compiled("direct_sparse_conv.convolve", direct_sparse_conv.convolve, _convolve("csr"), PARK, CONVOLVE),
     _compiled("direct_sparse_conv.multiply_tile", direct_sparse_conv.multiply_tile, _convolve("dense"), PARK),
+    _compiled(
+        "sample_lanes_conv.convolve_samples",
+        sample_lanes_conv.convolve_samples,
+        _convolve_small_images,
+        PARK,
+        CONVOLVE,
+    ),
     _compiled(
         "sparse_linear.multiply_samples", sparse_linear.multiply_samples, _multiply(5, (9, 7), (40, 20)), "definition"
     ),
