@@ -86,3 +86,9 @@ def test_label_accuracy_reads_the_labels(rng):
 def test_bad_input(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_half_the_weight_is_the_teachers_at_four_degrees_unless_told(rng):
+    z, t, labels = some_logits(rng)
+    targets = sn.with_teacher(labels, t)
+    assert sn.distillation()(z, targets)[0] == sn.distillation(temperature=4.0, weight=0.5)(z, targets)[0]

@@ -262,3 +262,11 @@ def test_values_to_score_are_checked():
     found = sn.score(network, sn.scores.l1, weights={"fc": -2 * own})
     assert np.array_equal(found["fc"], np.abs(2 * own))
     assert np.array_equal(found["stem"], np.abs(network["stem"].weight.value))
+
+
+def test_batches_are_drawn_as_score_draws_them_unless_told():
+    import inspect
+
+    own, scores = (inspect.signature(function).parameters for function in (prune_at_initialization, sn.score))
+    for name in ("loss", "batch_size", "max_batches", "seed", "threads"):
+        assert own[name].default == scores[name].default, name

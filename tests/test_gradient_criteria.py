@@ -465,3 +465,26 @@ def test_random_networks_are_scored_everywhere(rng, seed, name):
     scores = sn.score(network, sn.scores.CRITERIA[name], data)
     assert list(scores) == list(network.weights())
     assert scores[list(scores)[-1]].any()
+
+
+def test_a_positive_copy_has_positive_scales_and_nothing_to_add():
+    network = sn.chain({"conv": sn.Conv2d(1, 2, 1, seed=1), "norm": sn.BatchNorm(2)})
+    norm = network["norm"]
+    norm.gamma.value[:], norm.beta.value[:], norm.running_mean[:] = [-2.0, 3.0], [1.0, -1.0], [5.0, -5.0]
+    positive = positive_copy(network)["norm"]
+    assert positive.gamma.value.tolist() == [2.0, 3.0]
+    assert not positive.beta.value.any()
+    assert not positive.running_mean.any()
+    assert norm.gamma.value.tolist() == [-2.0, 3.0]
+
+
+def test_movement_of_a_weight_normalised_unit_that_is_gone_is_nothing(rng):
+    network = sn.chain({"fc": sn.WeightNorm(sn.Linear(4, 3, seed=1))})
+    mask = np.ones((3, 4), bool)
+    mask[1] = False
+    network.apply_masks({"fc": mask})
+    data = rng.standard_normal((6, 4)).astype(np.float32), rng.integers(0, 3, 6)
+    sn.fit(network, data, epochs=1, optimizer=sn.optimizers.Movement(sn.SGD(lr=0.1)))
+    found = sn.score(network, sn.scores.movement)["fc"]
+    assert not found[1].any()
+    assert found[[0, 2]].all()

@@ -317,7 +317,7 @@ def test_one_in_full(capsys):
     out = capsys.readouterr().out
     line = inspect.getsourcelines(sn.scores.taylor)[1]
     assert "I = |theta dL/dtheta|" in out
-    assert f"code:       sparsenet/pruning/scores.py:{line}\n" in out
+    assert f"code:       sparsenet/pruning/criteria/gradients.py:{line}\n" in out
     assert "oracle:     sparsenet/verify/definitions/criteria_article.py:" in out
     code, oracle = re.search(r"  code    (.+)\n  oracle  (.+)\n", out).groups()
     assert code == oracle

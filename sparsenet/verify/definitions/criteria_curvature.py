@@ -166,13 +166,13 @@ def greedy_order(
     return order, costs
 
 
-def taken_in_turn(costs: Sequence[Sequence[float]], gone: Sequence[int], count: int) -> list[int]:
+def taken_in_turn(costs: Sequence[Sequence[float]], gone: Sequence[int], count: int) -> np.ndarray:
     """How many each row loses until `count` are gone, always the next of the row where that costs least."""
     taken = list(gone)
     while sum(taken) < count:
         o = min((own[taken[o]], o) for o, own in enumerate(costs) if taken[o] < len(own))[1]
         taken[o] += 1
-    return taken
+    return np.array(taken)
 
 
 def exact_obs(

@@ -19,6 +19,7 @@ from . import (
     pooling,
     quantization,
     schedules,
+    search,
     sparse,
     surgery,
 )
@@ -36,6 +37,7 @@ ENTRIES = (
     *criteria_gradients.ENTRIES,
     *criteria_curvature.ENTRIES,
     *allocation.ENTRIES,
+    *search.ENTRIES,
     *masks.ENTRIES,
     *schedules.ENTRIES,
     *quantization.ENTRIES,

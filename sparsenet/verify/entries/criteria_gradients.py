@@ -201,7 +201,7 @@ def _hessian_gradient(function, oracle, rng) -> Iterator[Comparison]:
     network.apply_masks({"fc": some_mask(rng, (3, 3))})
     found = function(network, parts_of(x, y), softmax_cross_entropy)
     dense = network.copy()
-    dense["fc"].set_mask(None)
+    dense["fc"].weight.mask = None
     weights, gradients = weights_and_gradients(dense, x, y)
     direction = [np.where(mask, g, 0) for mask, g in zip(network.masks().values(), gradients(), strict=True)]
     yield "H g", list(found.values()), oracle(gradients, list(weights.values()), direction, 1e-6)

@@ -1,0 +1,16 @@
+"""The best choice within a budget: all of them tried."""
+
+from itertools import product
+
+import numpy as np
+
+
+def best_choice(errors: np.ndarray, costs: np.ndarray, budget: float, **ignored: int) -> tuple[int, ...]:
+    """The option of each layer with the least sum of errors, of those whose costs are within the budget."""
+    layers = range(len(errors))
+
+    def total(table, choice):
+        return sum(table[layer][option] for layer, option in zip(layers, choice, strict=True))
+
+    choices = product(range(errors.shape[1]), repeat=len(errors))
+    return min((total(errors, choice), choice) for choice in choices if total(costs, choice) <= budget)[1]
