@@ -164,3 +164,52 @@ def test_agreement_and_bad_input(rng):
         expected_calibration_error(logits, np.zeros(3, int))
     with pytest.raises(ValueError, match="bins"):
         expected_calibration_error(logits, np.zeros(8, int), bins=0)
+
+
+def test_rotation_is_by_eight_degrees_a_step_to_either_side(images):
+    for strength in STRENGTHS:
+        turned = sn.corruptions.rotation(images, strength, np.random.default_rng(0))
+        sides = [sn.augment.rotate_by(images, np.full(len(images), side * 8.0 * strength)) for side in (-1, 1)]
+        found = {side for n in range(len(images)) for side in (0, 1) if np.array_equal(turned[n], sides[side][n])}
+        assert found == {0, 1}
+        assert all(any(np.array_equal(turned[n], side[n]) for side in sides) for n in range(len(images)))
+
+
+def test_an_occlusion_may_lie_anywhere():
+    """A square of 3 in 6 x 5: four rows, three columns to begin at."""
+    hidden = sn.corruptions.occlusion(np.ones((400, 1, 6, 5), np.float32), 5, np.random.default_rng(0))[:, 0] == 0
+    side = round(0.5 * 5)
+    begins = {tuple(np.argwhere(image)[0].tolist()) for image in hidden}
+    assert begins == {(top, left) for top in range(6 - side + 1) for left in range(5 - side + 1)}
+
+
+def test_quantization_by_hand_away_from_zero():
+    """From 2 to 5 in two levels: below 3.5 becomes 2, above it 5; in four: 2, 3, 4, 5."""
+    x = np.array([[[[2.0, 3.4, 3.6, 5.0]]]], np.float32)
+    rng = np.random.default_rng(0)
+    assert sn.corruptions.quantization(x, 5, rng).ravel().tolist() == [2, 2, 5, 5]
+    assert sn.corruptions.quantization(x, 4, rng).ravel().tolist() == [2, 3, 4, 5]
+
+
+def test_bins_by_hand():
+    """In two bins, 0.4 (wrong) and 0.6 (right) lie apart: (0.4 + 0.4) / 2; in one they make up for each other."""
+    logits = np.log(np.array([[0.4, 0.3, 0.3], [0.6, 0.2, 0.2]]))
+    assert expected_calibration_error(logits, np.array([1, 0]), bins=2) == pytest.approx(0.4)
+    assert expected_calibration_error(logits, np.array([1, 0]), bins=1) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_what_is_not_asked_for_is_not_said(rng):
+    x, y = rng.random((4, 1, 8, 8)).astype(np.float32), np.array([0, 1, 0, 1])
+    alone = sn.robustness(brightest_half, (x, y))
+    assert alone.agreement is None
+    assert "reference" not in str(alone)
+    assert "as the reference's" in str(sn.robustness(brightest_half, (x, y), reference=brightest_half))
+
+
+def test_fifteen_bins_unless_told(rng):
+    logits, labels = 3 * rng.standard_normal((500, 4)), rng.integers(0, 4, 500)
+    by_default, found = expected_calibration_error(logits, labels), {}
+    for bins in (14, 15, 16):
+        found[bins] = expected_calibration_error(logits, labels, bins=bins)
+    assert by_default == found[15]
+    assert len(set(found.values())) == 3
