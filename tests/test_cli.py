@@ -192,7 +192,7 @@ IGNORING = (
 INTERRUPTING_ITSELF = (
     "import os, signal, sys\n"
     "from sparsenet import cli\n"
-    "cli._run = lambda options: os.kill(os.getpid(), signal.SIGINT)\n"
+    "cli.COMMANDS['run'] = lambda options: os.kill(os.getpid(), signal.SIGINT)\n"
     "sys.exit(cli.main(['run']))"
 )
 

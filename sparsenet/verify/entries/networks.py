@@ -113,13 +113,13 @@ SMALL_IMAGE = (1, 4, 4)
 
 
 def small_network(rng: np.random.Generator) -> Network:
-    """Weights that are grouped, normalised and plain, behind a sum, a maximum and ReLUs: 62 of them, in float64.
+    """Weights that are grouped, normalised and plain, behind a sum, a maximum and ReLUs: 53 of them, in float64.
 
     Examples
     --------
     >>> network = small_network(np.random.default_rng(0))
     >>> network.shapes(SMALL_IMAGE)["fc"], sum(weight.value.size for weight in network.weights().values())
-    ((3,), 62)
+    ((3,), 53)
     """
     graph = Graph()
     graph.add("stem", Conv2d(1, 2, 3, padding=1, seed=rng))
