@@ -270,3 +270,12 @@ def test_wanda_by_output_takes_as_many_of_each_output(rng):
         for o in range(len(mask)):
             values = plain[name][o].reshape(-1), mask[o].reshape(-1)
             assert values[0][~values[1]].max(initial=0) <= values[0][values[1]].min(initial=np.inf)
+
+
+@pytest.mark.parametrize("name", ["apoz", "mean_activation", "wanda", "obs", "taylor_feature_maps", "taylor_gates"])
+def test_inputs_that_are_no_numbers_are_refused(rng, name):
+    network = sn.chain({"fc1": sn.Linear(4, 3, seed=1), "relu": sn.ReLU(), "fc2": sn.Linear(3, 2, seed=2)})
+    x, y = rng.standard_normal((5, 4)).astype(np.float32), rng.integers(0, 2, 5)
+    x[2] = np.nan
+    with np.errstate(invalid="ignore"), pytest.raises(ValueError, match="NaN or infinity"):
+        sn.score(network, sn.scores.CRITERIA[name], (x, y))

@@ -92,3 +92,19 @@ def test_half_the_weight_is_the_teachers_at_four_degrees_unless_told(rng):
     z, t, labels = some_logits(rng)
     targets = sn.with_teacher(labels, t)
     assert sn.distillation()(z, targets)[0] == sn.distillation(temperature=4.0, weight=0.5)(z, targets)[0]
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
+def test_second_derivative_against_differences(rng, weight):
+    z, t, labels = some_logits(rng)
+    loss, targets, tangent = sn.distillation(temperature=3, weight=weight), sn.with_teacher(labels, t), z[::-1].copy()
+    step = 1e-6
+    expected = (loss(z + step * tangent, targets)[1] - loss(z - step * tangent, targets)[1]) / (2 * step)
+    np.testing.assert_allclose(loss.hessian_product(z, targets, tangent), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_its_name_says_what_it_is_and_labels_are_whole():
+    loss = sn.distillation(temperature=3, weight=0.5)
+    assert loss.__name__ == "distillation(temperature=3, weight=0.5)"
+    with pytest.raises(ValueError, match="whole labels"):
+        loss(np.zeros((1, 2)), np.array([[0.7, 1.0, 2.0]]))

@@ -405,3 +405,16 @@ def test_digits_survive_without_retraining(trained, digits):
     lost = [1 - sn.evaluate(model, digits.test).accuracy for model in models]
     assert lost[1] < lost[2] < lost[3]
     assert lost[1] - lost[0] < (lost[3] - lost[0]) / 5
+
+
+def test_layers_that_are_left_out_take_no_curvature(rng, monkeypatch):
+    from sparsenet.pruning import reconstruction
+
+    asked, honest = [], reconstruction.input_hessian
+    monkeypatch.setattr(
+        reconstruction, "input_hessian", lambda *args, names: asked.append(set(names)) or honest(*args, names=names)
+    )
+    network = sn.chain({"wide": sn.Linear(30, 4, seed=1), "relu": sn.ReLU(), "fc": sn.Linear(4, 3, seed=2)})
+    data = rng.standard_normal((8, 30)).astype(np.float32), rng.integers(0, 3, 8)
+    assert set(sn.obc_prune(network, data, 0.5, exclude=["wide"])) == {"fc"}
+    assert asked == [{"fc"}]

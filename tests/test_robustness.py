@@ -213,3 +213,10 @@ def test_fifteen_bins_unless_told(rng):
         found[bins] = expected_calibration_error(logits, labels, bins=bins)
     assert by_default == found[15]
     assert len(set(found.values())) == 3
+
+
+def test_logits_that_are_no_numbers():
+    logits = np.array([[1.0, 0.0], [np.nan, 1.0], [0.0, 1.0]])
+    assert agreement(logits, logits) == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match="logits must be finite"):
+        expected_calibration_error(logits, np.array([0, 1, 1]))

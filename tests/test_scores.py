@@ -189,3 +189,21 @@ def test_scores_that_rank_nothing_are_told_where_they_are_used():
         sn.make_masks(scores, 0.5, scope="layer", current=network.masks())
     network.apply_masks({"b": np.array([[True, False], [False, False]])})
     sn.make_masks(sn.score(network, sn.scores.l1), 0.8, scope="layer", current=network.masks())  # a single one
+
+
+def test_a_criterion_that_raises_leaves_nothing_behind(rng):
+    def refuse(gradient):
+        raise ArithmeticError("no score")
+
+    network = sn.chain({"fc": sn.Linear(3, 2)})
+    data = rng.standard_normal((4, 3)).astype(np.float32), rng.integers(0, 2, 4)
+    with pytest.raises(ArithmeticError):
+        sn.score(network, refuse, data)
+    assert network["fc"].saved is None
+
+
+def test_a_criterion_of_the_weights_leaves_the_last_forward(rng):
+    network = sn.chain({"fc": sn.Linear(3, 2)})
+    network.forward(rng.standard_normal((4, 3)).astype(np.float32))
+    sn.score(network, sn.scores.l1)
+    assert network.backward(np.ones((4, 2), np.float32)).shape == (4, 3)

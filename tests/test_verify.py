@@ -176,8 +176,9 @@ WITHOUT = {
     "engine.entry_points.addition": "calls merging.add_two and merging.add_to, which are verified through it",
     "nn.branching.resnet20": "an architecture",
 }
+CRITERIA = tuple(f"pruning.criteria.{part}" for part in ("weights", "gradients", "activations", "curvature"))
 # Of these every public function is a formula, however it says so.
-WHOLE = ("nn.losses", "nn.augment", "pruning.schedules", "pruning.scores", "files.codecs", "kernels.activation")
+WHOLE = ("nn.losses", "nn.augment", "pruning.schedules", *CRITERIA, "files.codecs", "kernels.activation")
 
 
 def formulas():
@@ -555,3 +556,19 @@ def test_a_criterion_that_is_no_function_of_its_arguments(regression):
 def test_the_tolerances_say_what_they_are_for():
     assert ROUNDING.limit < 1e-9
     assert {entry.tolerance.meaning for entry in ENTRIES} >= {EXACT.meaning, ROUNDING.meaning}
+
+
+def test_what_masks_have_removed_proves_nothing(rng):
+    """A criterion turned round is found out on a masked network too: pruned weights, of score and change 0, are out."""
+    network = sn.chain({"fc1": sn.Linear(10, 20, seed=1), "relu": sn.ReLU(), "fc2": sn.Linear(20, 3, seed=2)})
+    network.apply_masks({name: rng.random(mask.shape) < 0.3 for name, mask in network.masks().items()})
+    data = rng.standard_normal((60, 10)), rng.integers(0, 3, 60)
+
+    def turned(weight):
+        return np.where(weight == 0, 0, 1 / (1e-3 + np.abs(weight)))
+
+    assert (
+        sn.verify.criterion(turned, network, data).overall
+        < 0
+        < sn.verify.criterion(sn.scores.l1, network, data).overall
+    )

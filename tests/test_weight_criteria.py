@@ -146,3 +146,11 @@ def test_slimming_prunes_the_filters_of_the_smallest_scales_globally():
     kept = np.concatenate([network.masks()[name].any(axis=(1, 2, 3)) for name in ("conv1", "conv2")])
     assert (~kept).sum() == round(0.5 * len(scales))
     assert scales[~kept].max() <= scales[kept].min()
+
+
+def test_geometric_median_of_the_filters_that_are_left():
+    """Removed filters pull no other: the ranking of the rest is that of the rest alone."""
+    left = np.array([[3.0, 1.0], [1.0, 0.5], [0.5, 1.5]])
+    alone = sn.scores.fpgm(left).sum(axis=1)
+    among_gone = sn.scores.fpgm(np.concatenate([left, np.zeros((6, 2))])).sum(axis=1)
+    np.testing.assert_allclose(among_gone[:3], alone)

@@ -57,7 +57,7 @@ def compile(
         - "blas": im2col and BLAS, what the network itself does.
         - "csr loops": plain loops over CSR: to read, and as an oracle; "scipy": SciPy's own product, the reference.
     seconds : float
-        Time to spend on measuring each layer.
+        Time to spend on measuring each layer; up to four times that where the clock contradicts the model of costs.
     on_layer : function (name, number, count), optional
         Called before each layer that is not folded into one before it is compiled, the number-th of `count`: the first
         time this takes seconds, later kernels come from the cache.

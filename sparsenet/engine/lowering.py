@@ -88,7 +88,7 @@ def lower_convolution(
 def _lower_samples(folded: FoldedLayer, matrix: csr_array | bsr_array, g: Geometry, tiling: Tiling) -> CompiledStep:
     """The convolution with samples as lanes; threads share the outputs where there are few samples."""
     weights, sizes, tiles = pack_convolution(matrix, folded.bias, g, tiling), tiling.sizes, tiling.tiles
-    pieces = -(-tiles.blocks * tiles.block * tiles.plane * 4 // SUMS_BYTES)
+    pieces = min(tiles.blocks, -(-tiles.blocks * tiles.block * tiles.plane * 4 // SUMS_BYTES))
     most = -(-tiles.blocks // pieces) + 1  # block rows of a part
     count = sizes.out_height * -(-sizes.out_width // sizes.tile_rows)
     return CompiledStep(

@@ -91,7 +91,7 @@ def robustness(
 
 
 def agreement(logits: np.ndarray, others: np.ndarray) -> float:
-    """Fraction of the samples for which two models (N, K) prefer the same class.
+    """Fraction of the samples for which two models (N, K) prefer the same class; a NaN prefers none.
 
     Examples
     --------
@@ -102,7 +102,8 @@ def agreement(logits: np.ndarray, others: np.ndarray) -> float:
         check_float_array(name, each, ndim=2)
     if logits.shape != others.shape or not len(logits):
         raise ValueError(f"others must be of the shape of logits, {logits.shape}, and hold samples, not {others.shape}")
-    return float((logits.argmax(axis=1) == others.argmax(axis=1)).mean())
+    known = ~(np.isnan(logits) | np.isnan(others)).any(axis=1)
+    return float(((logits.argmax(axis=1) == others.argmax(axis=1)) & known).mean())
 
 
 def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, *, bins: int = 15) -> float:
@@ -123,6 +124,8 @@ def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, *, bins: 
     0.4
     """
     right = _is_right(logits, labels)
+    if not np.isfinite(logits).all():
+        raise ValueError("logits must be finite: NaN and infinity have no probabilities to be judged")
     sure = np.exp(log_softmax(logits.astype(np.float64))).max(axis=1)
     which = np.clip(np.ceil(sure * check_count("bins", bins)).astype(int) - 1, 0, bins - 1)
     gaps = np.bincount(which, weights=right - sure, minlength=bins)

@@ -72,6 +72,15 @@ def distillation(*, temperature: float = 4.0, weight: float = 0.5) -> Loss:
             a
         ) * soft
 
+    def hessian_product(logits: np.ndarray, targets: np.ndarray, tangent: np.ndarray) -> np.ndarray:
+        """(1 - a) p (u - p . u) / N + a q (u - q . u) / N for a tangent u: T^2 of the loss and 1 / T^2 cancel."""
+        labels = _split(logits, targets)[0]
+        hard = softmax_cross_entropy.hessian_product(logits, labels, tangent)
+        soft = softmax_cross_entropy.hessian_product(logits / logits.dtype.type(t), labels, tangent)
+        return logits.dtype.type(1 - a) * hard + logits.dtype.type(a) * soft
+
+    loss.hessian_product = hessian_product
+    loss.__name__ = f"distillation(temperature={t:g}, weight={a:g})"
     return loss
 
 
@@ -96,4 +105,6 @@ def _split(logits: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndar
             f"targets must be those of with_teacher, of shape {(len(logits), logits.shape[1] + 1)}, "
             f"not {targets.dtype} of shape {targets.shape}"
         )
+    if not np.array_equal(targets[:, 0], np.round(targets[:, 0])):
+        raise ValueError("targets must hold whole labels in their first column, as with_teacher writes them")
     return targets[:, 0].astype(np.int64), targets[:, 1:].astype(logits.dtype)

@@ -40,7 +40,8 @@ def score(
         Its arguments say what it gets (see `quantities`), arrays read-only. One that asks for a quantity of a batch is
         averaged over the samples of `data`: I = sum_b |b| criterion(theta, dL_b/dtheta) / sum_b |b|.
     data : (x, y)
-        Needed by criteria of the data. The network is not trained: statistics and dropout are as in evaluation.
+        Needed by criteria of the data. The network is not trained: statistics and dropout are as in evaluation. Its
+        gradients are overwritten then, and what its last forward left for a backward is dropped.
     max_batches : int or None
         How many batches, drawn without replacement (None: all).
     weights : dict of arrays, optional
@@ -71,13 +72,16 @@ def score(
     if needs & {*OF_A_BATCH, *OF_ALL_BATCHES}:
         parts = _draw(data, needs, batch_size, max_batches, rng)
     with use_threads(threads):
-        for name in sorted(needs & set(OF_ALL_BATCHES)):
-            offered[name] = OF_ALL_BATCHES[name](network, parts, loss)
-        if not needs & set(OF_A_BATCH):
-            scores = _score_layers(network, criterion, needs, offered, rng)
-        else:
-            scores = _average(network, criterion, needs, offered, parts, loss, rng)
-        network.forget()
+        try:
+            for name in sorted(needs & set(OF_ALL_BATCHES)):
+                offered[name] = OF_ALL_BATCHES[name](network, parts, loss)
+            if not needs & set(OF_A_BATCH):
+                scores = _score_layers(network, criterion, needs, offered, rng)
+            else:
+                scores = _average(network, criterion, needs, offered, parts, loss, rng)
+        finally:
+            if parts is not None:
+                network.forget()
     _check_left_out(network, criterion, scores)
     return scores
 

@@ -196,7 +196,8 @@ def criterion(
     rng, ranked, changed = np.random.default_rng(seed), {}, {}
     for name, values in scores.items():
         sums = sum_over_structures(values, granularity)
-        picked = rng.permutation(sums.size)[:units]
+        there = np.flatnonzero(sum_over_structures(copied.masks()[name], granularity))  # what is gone proves nothing
+        picked = rng.permutation(there)[:units]
         ranked[name], kept = sums[picked], [np.arange(sums.size) != unit for unit in picked]
         masks = [spread_over_weights(each, values.shape, granularity) for each in kept]
         changed[name] = np.abs(_deletions(lambda: loss(copied.forward(x), y)[0], copied[name].weight, masks))

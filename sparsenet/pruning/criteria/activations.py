@@ -33,7 +33,9 @@ def apoz(weight: np.ndarray, activations: np.ndarray) -> np.ndarray:
     >>> apoz(np.ones((2, 1)), np.array([[0.0, 3.0], [2.0, 1.0], [0.0, 4.0], [0.0, 0.0]])).tolist()
     [[0.25], [0.75]]
     """
-    return over_weights((_by_position(activations) != 0).mean(axis=(0, 2)), weight)
+    emitted = _by_position(activations)
+    seen = np.where(np.isnan(emitted), np.nan, emitted != 0)  # a NaN is neither silent nor not: it is refused
+    return over_weights(seen.mean(axis=(0, 2)), weight)
 
 
 def mean_activation(weight: np.ndarray, activations: np.ndarray) -> np.ndarray:

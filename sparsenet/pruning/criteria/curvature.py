@@ -89,6 +89,8 @@ def obs(weight: np.ndarray, input_hessian: np.ndarray, mask: np.ndarray, damping
     >>> obs(np.array([[2.0, 0.0]]), hessian, np.array([[True, False]]), damping=0).round(6).tolist()
     [[4.0, 0.0]]
     """
+    if not np.isfinite(input_hessian).all():
+        raise ValueError("input_hessian must be finite: the layer's inputs hold NaN or infinity")
     groups = len(input_hessian)
     scores = np.zeros((groups, len(weight) // groups, input_hessian.shape[1]))
     rows, kept = weight.reshape(scores.shape), mask.reshape(scores.shape)

@@ -101,6 +101,8 @@ def lamp(weight: np.ndarray) -> np.ndarray:
 def fpgm(weight: np.ndarray) -> np.ndarray:
     """Distance of a filter to all others of its layer: what is near their geometric median can be replaced by them.
 
+    Filters without a weight are none of the others.
+
     For `Filter`: each filter's score is spread over its weights. A small filter goes only if others are like it.
 
     Notes
@@ -122,7 +124,8 @@ def fpgm(weight: np.ndarray) -> np.ndarray:
     [6.0, 9.243, 5.243]
     """
     filters = weight.reshape(len(weight), -1).astype(np.float64)
-    distances = [np.sqrt(np.square(filters - each).sum(axis=1)).sum() for each in filters]
+    there = filters[filters.any(axis=1)]
+    distances = [np.sqrt(np.square(there - each).sum(axis=1)).sum() for each in filters]
     return over_weights(np.array(distances), weight)
 
 

@@ -26,9 +26,9 @@ def layer_adaptive(weight: np.ndarray) -> np.ndarray:
 
 
 def geometric_median(weight: np.ndarray) -> np.ndarray:
-    """FPGM: for each filter the sum of its Euclidean distances to all others."""
+    """FPGM: for each filter the sum of its Euclidean distances to all others that are not 0."""
     filters = [[float(theta) for theta in each.reshape(-1)] for each in weight]
-    return np.array([math.fsum(math.dist(one, other) for other in filters) for one in filters])
+    return np.array([math.fsum(math.dist(one, other) for other in filters if any(other)) for one in filters])
 
 
 def shared_out(per_filter: np.ndarray, weight: np.ndarray) -> np.ndarray:
