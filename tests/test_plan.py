@@ -10,6 +10,7 @@ from scipy.sparse import bsr_array, csr_array
 
 import sparsenet as sn
 from sparsenet.engine import peak, program
+from sparsenet.kernels import tiling
 from sparsenet.kernels.scipy_reference import scipy_conv2d
 from sparsenet.machine import pointers
 from sparsenet.machine.tile_shape import Tile
@@ -163,6 +164,7 @@ def test_compile_tells_which_layer_it_is_at(network):
 
 def test_each_layer_is_compiled_when_compile_says_so(network, monkeypatch):
     events, compile_step = [], program.CompiledStep.compile
+    monkeypatch.setattr(tiling, "FEWEST_SAMPLES", 99)
     monkeypatch.setattr(program.CompiledStep, "compile", lambda step: (events.append(step.sizes), compile_step(step)))
     sn.compile(network, SHAPE, batch=4, form="csr", on_layer=lambda name, *_: events.append(name))
     kinds = [event if isinstance(event, str) else type(event).__name__ for event in events]
