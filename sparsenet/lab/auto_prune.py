@@ -39,7 +39,7 @@ class Try:
     accuracy : float or None
         On the validation data, once retrained; None where it was measured only.
     kept : bool
-        Whether it is within the budget.
+        Whether it is within the budget; of a time, on a machine as fast as it was for the table.
     drift : float
         Time of the network at sparsity 0, measured in turn with this one, over that in the table: how much slower the
         machine was. 1 for other costs.
@@ -58,7 +58,12 @@ class Try:
     @property
     def ratio(self) -> float:
         """Measured over predicted, on a machine as fast as it was for the table."""
-        return self.measured / self.drift / self.predicted
+        return self.steady / self.predicted
+
+    @property
+    def steady(self) -> float:
+        """Measured, with the drift taken out."""
+        return self.measured / self.drift
 
 
 @dataclass(frozen=True)
@@ -271,14 +276,19 @@ class _Search:
             best = self._nearest(aim, tries - len(done), done)
             network = self.retrained(best.sparsities)
             measured, drift = self.measured(network)
-            found = {"measured": measured, "drift": drift, "accuracy": self.judged(network), "kept": measured <= limit}
+            found = {
+                "measured": measured,
+                "drift": drift,
+                "accuracy": self.judged(network),
+                "kept": measured / drift <= limit,
+            }
             last = replace(best, **found)
             done.append(last)
             if last.kept:
                 return network, AutoPruneReport(self.budget, self.found, tuple(done), last, before, "within the budget")
             if best.sparsities == self.allocation(0.0):
-                raise BudgetError(limit, measured)
-            aim *= aim / measured
+                raise BudgetError(limit, last.steady)
+            aim *= aim / last.steady
 
     def _nearest(self, aim: float, tries: int, done: list[Try]) -> Try:
         """The masked network whose cost is the nearest to `aim` of those that do not exceed it; adds the tries made."""
@@ -287,21 +297,22 @@ class _Search:
             self.tell(f"try {number}: {describe_cost(self.budget.kind, asked)} ...")
             own.append(self._tried(asked, aim))
             last = own[-1]
-            near = last.kept and last.measured >= (1 - NEAR) * aim
+            near = last.kept and last.steady >= (1 - NEAR) * aim
             again = last.kept and last.sparsities in [each.sparsities for each in own[:-1]]
             if near or again or not any(last.sparsities.values()):
                 break
             # too dear: less than this choice was predicted to cost, so that it is another one
-            asked = (asked if last.kept else min(asked, last.predicted)) * aim / last.measured
-        if not any(each.kept for each in own):
-            own.append(self._tried(0.0, aim))  # the cheapest
+            asked = (asked if last.kept else min(asked, last.predicted)) * aim / last.steady
+        for less in (0.7 * asked, 0.0):  # at last the cheapest
+            if not any(each.kept for each in own):
+                own.append(self._tried(less, aim))
         done += own
         return max((each for each in own if each.kept), key=lambda each: each.predicted, default=own[-1])
 
     def _tried(self, asked: float, aim: float) -> Try:
         sparsities = self.allocation(asked)
         measured, drift = self.measured(self.masked(sparsities))
-        return Try(asked, self.predicted(sparsities), measured, None, measured <= aim, drift, sparsities)
+        return Try(asked, self.predicted(sparsities), measured, None, measured / drift <= aim, drift, sparsities)
 
     def for_drop(self, tries: int) -> tuple[Network, AutoPruneReport]:
         """The cheapest network whose accuracy falls no further."""
