@@ -56,7 +56,7 @@ def flat_rounds(network, data, schedule, revive):
                 masked[name].weight.value[...] = arrays[name]
             return sn.softmax_cross_entropy(masked(data[0]), data[1])[0]
 
-        found = [start[name] * definitions.difference(loss, arrays[name]) for name in names]
+        found = [start[name] * definitions.central_difference(loss, arrays[name]) for name in names]
         return np.abs(np.concatenate([array.ravel() for array in found]))
 
     expected = definitions.prune_in_rounds(scores, sum(a.size for a in start.values()), schedule, revive=revive)

@@ -10,7 +10,7 @@ from ..machine.threads import available_threads
 from ..nn.losses import accuracy, softmax_cross_entropy
 from ..nn.network import Network
 from ..nn.training import Data, Loss, Metric, evaluate
-from ..pruning.granularity import Granularity, Weight
+from ..pruning.granularity import Arrays, Granularity, Weight
 from ..pruning.scores import l1
 from ..pruning.scoring import Criterion, score
 from ..pruning.search import BudgetError, allocate
@@ -188,11 +188,13 @@ def auto_prune(
         **options,
     )
     judge = {"loss": loss, "metric": metric, "threads": threads}
+    scores = score(network, data=sample, **options)
     search = _Search(
         network,
         budget,
         found,
-        find_cuts(network, score(network, data=sample, **options), granularity, exclude),
+        find_cuts(network, scores, granularity, exclude),
+        scores,
         lambda net: score(net, data=sample, **options),
         retrain,
         lambda net: float(evaluate(net, validation, **judge).accuracy),
@@ -217,6 +219,7 @@ class _Search:
     budget: Budget
     found: Sensitivity
     cuts: Cuts
+    scores: Arrays  # of the network as it was given
     scored: Callable[[Network], dict[str, np.ndarray]]
     retrain: Callable[[Network], object]
     judged: Callable[[Network], float]
@@ -254,7 +257,7 @@ class _Search:
 
     def masked(self, sparsities: dict[str, float]) -> Network:
         """The network pruned in one step, and not trained."""
-        return self.cuts.cut(self.network, self.scored(self.network), sparsities)
+        return self.cuts.cut(self.network, self.scores, sparsities)
 
     def retrained(self, sparsities: dict[str, float]) -> Network:
         """The network pruned in rounds, and retrained in each."""

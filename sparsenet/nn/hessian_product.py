@@ -19,7 +19,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ..checks import check_float_array, check_known
 from ..kernels import im2col_conv, linear
 from ..machine.threads import threads as use_threads
-from .channels import INPUT
+from .channels import INPUT, unwrapped
 from .layer import Layer
 from .layers import Conv2d, Dropout, Flatten, Linear, ReLU
 from .merge import Add, Concat, PadShortcut
@@ -108,7 +108,7 @@ def _forward(network: Network, outputs: Arrays, moves: Arrays) -> Arrays:
     for node in network.nodes:
         inputs = [tangents[source] for source in node.inputs]
         if node.name in moves:
-            layer, x, move = _unwrap(node.layer), outputs[node.inputs[0]], moves[node.name]
+            layer, x, move = unwrapped(node.layer), outputs[node.inputs[0]], moves[node.name]
             # R{y} = W R{x} + V x
             tangents[node.name] = _apply(layer, inputs[0], layer.weight.effective()) + _apply(layer, x, move)
         else:
@@ -124,7 +124,7 @@ def _backward(
     for node in reversed(network.nodes):
         upstream = pending.pop(node.name)
         if node.name in moves:
-            layer, dy = _unwrap(node.layer), gradients[node.name]
+            layer, dy = unwrapped(node.layer), gradients[node.name]
             x, moved = outputs[node.inputs[0]], tangents[node.inputs[0]]
             # R{dW} = R{dy} x^T + dy R{x}^T
             products[node.name] = _outer(layer, x, upstream) + _outer(layer, moved, dy)
@@ -160,10 +160,6 @@ def _at_the_maxima(layer: MaxPool2d, x: np.ndarray, tangent: np.ndarray) -> np.n
 
     place = windows(x, -np.inf).argmax(axis=-1, keepdims=True)
     return np.take_along_axis(windows(tangent, 0), place, axis=-1)[..., 0]
-
-
-def _unwrap(layer: Layer) -> Conv2d | Linear:
-    return layer.layer if isinstance(layer, WeightNorm) else layer
 
 
 def _apply(layer: Conv2d | Linear, x: np.ndarray, weight: np.ndarray) -> np.ndarray:

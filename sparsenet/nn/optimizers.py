@@ -41,7 +41,8 @@ def _remembered(parameter: Parameter, name: str) -> np.ndarray:
     return parameter.state[name]
 
 
-def _check_optimizer(optimizer: Optimizer) -> None:
+def check_optimizer(optimizer: Optimizer) -> None:
+    """Refuse what could not make a step."""
     if isinstance(optimizer, type) or not callable(getattr(optimizer, "update", None)):
         raise TypeError(f"optimizer must be an SGD, an Adam or alike, with lr and update, not {optimizer!r}")
 
@@ -121,7 +122,22 @@ class Adam:
 
 
 @dataclass(frozen=True)
-class Movement:
+class _Around:
+    """An optimiser around another one, whose learning rate it has."""
+
+    optimizer: Optimizer
+
+    def __post_init__(self):
+        check_optimizer(self.optimizer)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the optimiser inside."""
+        return self.optimizer.lr
+
+
+@dataclass(frozen=True)
+class Movement(_Around):
     """An optimiser that also records how the weights move: what the criterion `movement` needs (Sanh et al. 2020).
 
     The steps are those of the optimiser inside, bit for bit. What is recorded lies in the parameter's state, with the
@@ -139,16 +155,6 @@ class Movement:
     >>> parameter.value.tolist(), parameter.state["movement"].tolist()
     ([3.0, -1.0], [2.25, 0.0])
     """
-
-    optimizer: Optimizer
-
-    def __post_init__(self):
-        _check_optimizer(self.optimizer)
-
-    @property
-    def lr(self) -> float:
-        """The learning rate of the optimiser inside."""
-        return self.optimizer.lr
 
     def update(self, parameter: Parameter, lr: float) -> None:
         movement = _remembered(parameter, "movement")
@@ -172,7 +178,7 @@ def shared_gradient(gradient: np.ndarray, cluster: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class SharedWeights:
+class SharedWeights(_Around):
     """An optimiser for the weights that `quantize` made share values: each value moves as one, and stays shared.
 
     The steps are those of the optimiser inside, taken by the shared values: weights of one cluster have one value, one
@@ -199,16 +205,6 @@ class SharedWeights:
     >>> parameter.value.tolist()  # 0.5 - 0.5 (1 - 2) and 2 - 0.5 3
     [1.0, 0.5, 1.0]
     """
-
-    optimizer: Optimizer
-
-    def __post_init__(self):
-        _check_optimizer(self.optimizer)
-
-    @property
-    def lr(self) -> float:
-        """The learning rate of the optimiser inside."""
-        return self.optimizer.lr
 
     def update(self, parameter: Parameter, lr: float) -> None:
         if CLUSTER in parameter.state:

@@ -13,7 +13,7 @@ from .augment import Augmentation
 from .layers import Dropout
 from .losses import accuracy, softmax_cross_entropy
 from .network import Network
-from .optimizers import SGD, Optimizer, Schedule, constant
+from .optimizers import SGD, Optimizer, Schedule, check_optimizer, constant
 
 Model = Callable[[np.ndarray], np.ndarray]
 Loss = Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray]]
@@ -63,8 +63,7 @@ def train_step(
 
 def _check_training(network: Network, optimizer: Optimizer, on_epoch: Callable | None) -> None:
     """Refuse what could not make a step."""
-    if isinstance(optimizer, type) or not callable(getattr(optimizer, "update", None)):
-        raise TypeError(f"optimizer must be an SGD, an Adam or alike, with lr and update, not {optimizer!r}")
+    check_optimizer(optimizer)
     check_positive("optimizer.lr", optimizer.lr, zero=True)
     if on_epoch is not None and not callable(on_epoch):
         raise TypeError(f"on_epoch must be a function, not {on_epoch!r}")

@@ -14,10 +14,10 @@ from collections.abc import Callable, Collection, Iterator
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from ..nn.channels import unwrapped
 from ..nn.layers import Weighted
 from ..nn.losses import log_softmax, mean_squared_error, softmax_cross_entropy
 from ..nn.network import Network
-from ..nn.normalization import WeightNorm
 from ..nn.training import Loss
 from .granularity import Arrays
 from .probe import Batches
@@ -41,7 +41,7 @@ def unroll(layer: Weighted, x: np.ndarray) -> np.ndarray:
     >>> unroll(Conv2d(1, 1, 2), image)[0, 0].tolist()  # a row per weight of the 2 x 2 kernel, a column per position
     [[0.0, 1.0], [1.0, 2.0], [3.0, 4.0], [4.0, 5.0]]
     """
-    layer = layer.layer if isinstance(layer, WeightNorm) else layer
+    layer = unwrapped(layer)
     if x.ndim == 2:
         return x[:, None, :, None]
     (stride_h, stride_w), padding, dilation, groups = layer.geometry

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..checks import check_count, check_data
 from ..nn.layers import ReLU
 from ..nn.network import Network
 from ..nn.normalization import BatchNorm
-from ..nn.training import Loss
+from ..nn.training import Data, Loss, batches
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +27,20 @@ class Batches:
     def samples(self) -> int:
         """How many samples there are in all batches."""
         return sum(len(pick) for pick in self.picks)
+
+
+def draw_batches(data: Data, batch_size: int, max_batches: int | None, rng: np.random.Generator) -> Batches:
+    """Batches of (x, y) drawn without replacement, `max_batches` of them (None: all).
+
+    Examples
+    --------
+    >>> data = np.arange(5.0).reshape(5, 1), np.arange(5)
+    >>> [len(x) for x, _ in draw_batches(data, 2, None, np.random.default_rng(0))]
+    [2, 2, 1]
+    """
+    x, y = check_data("data", data)
+    picks = batches(rng.permutation(len(x)), check_count("batch_size", batch_size))
+    return Batches(x, y, picks if max_batches is None else picks[: check_count("max_batches", max_batches)])
 
 
 @dataclass(frozen=True, eq=False)

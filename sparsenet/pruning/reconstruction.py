@@ -19,14 +19,14 @@ from functools import partial
 
 import numpy as np
 
-from ..checks import check_count, check_data, check_fraction, check_known, check_mask
+from ..checks import check_count, check_fraction, check_known, check_mask
 from ..machine.threads import threads as use_threads
 from ..nn.network import Network
-from ..nn.training import Data, batches
+from ..nn.training import Data
 from .exact_obs import DAMPING, Pruned, exact_obs, exact_obs_nm, refit
 from .granularity import Arrays
 from .hessians import input_hessian
-from .probe import Batches
+from .probe import Batches, draw_batches
 
 
 def obc_prune(
@@ -94,7 +94,7 @@ def obc_prune(
     asked = _asked(network, sparsity, exclude, overrides or {})
     check_count("block", block)
     rules = {name: partial(exact_obs, sparsity=own, block=block, damping=damping) for name, own in asked.items()}
-    parts = _draw(data, batch_size, max_batches, seed)
+    parts = draw_batches(data, batch_size, max_batches, np.random.default_rng(seed))
     return _apply(network, parts, rules, threads)
 
 
@@ -131,7 +131,7 @@ def obc_prune_nm(
     if odd:
         raise ValueError(f"of must divide the weights of each row, which {of} does not in {', '.join(map(repr, odd))}")
     rules = {name: partial(exact_obs_nm, keep=keep, of=of, damping=damping) for name in names}
-    return _apply(network, _draw(data, batch_size, max_batches, seed), rules, threads)
+    return _apply(network, draw_batches(data, batch_size, max_batches, np.random.default_rng(seed)), rules, threads)
 
 
 def reconstruct(
@@ -170,7 +170,7 @@ def reconstruct(
         return refit(weight, hessian, masks[name], damping=damping), masks[name]
 
     rules = {name: partial(to_mask, name) for name in masks}
-    return _apply(network, _draw(data, batch_size, max_batches, seed), rules, threads)
+    return _apply(network, draw_batches(data, batch_size, max_batches, np.random.default_rng(seed)), rules, threads)
 
 
 def _asked(
@@ -189,13 +189,6 @@ def _asked(
     if not asked:
         raise ValueError("exclude must leave at least one layer to prune")
     return asked
-
-
-def _draw(data: Data, batch_size: int, max_batches: int | None, seed: int | np.random.Generator) -> Batches:
-    x, y = check_data("data", data)
-    order = np.random.default_rng(seed).permutation(len(x))
-    picks = batches(order, check_count("batch_size", batch_size))
-    return Batches(x, y, picks if max_batches is None else picks[: check_count("max_batches", max_batches)])
 
 
 def _apply(network: Network, parts: Batches, rules: Mapping[str, Callable[..., Pruned]], threads: int | None) -> Arrays:

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import check_count, check_data, check_float_array, check_known, warn_caller
+from ..checks import check_float_array, check_known, warn_caller
 from ..machine.threads import threads as use_threads
 from ..nn.losses import softmax_cross_entropy
 from ..nn.network import Network
-from ..nn.training import Data, Loss, batches
+from ..nn.training import Data, Loss
 from .granularity import Arrays
 from .masks import check_scores
-from .probe import Batches
+from .probe import Batches, draw_batches
 from .quantities import OF_A_BATCH, OF_ALL_BATCHES, OF_THE_LAYER, OF_THE_NETWORK, batch_quantities
 
 Criterion = Callable[..., np.ndarray]
@@ -70,7 +70,10 @@ def score(
         )
     parts = None
     if needs & {*OF_A_BATCH, *OF_ALL_BATCHES}:
-        parts = _draw(data, needs, batch_size, max_batches, rng)
+        if data is None:
+            asked = sorted(needs & {*OF_A_BATCH, *OF_ALL_BATCHES})
+            raise ValueError(f"data must be given: the criterion scores by {', '.join(asked)}")
+        parts = draw_batches(data, batch_size, max_batches, rng)
     with use_threads(threads):
         try:
             for name in sorted(needs & set(OF_ALL_BATCHES)):
@@ -112,17 +115,6 @@ def _checked(network: Network, weights: Mapping[str, np.ndarray]) -> Arrays:
         if check_float_array(f"weights[{name!r}]", array).shape != own[name].shape:
             raise ValueError(f"weights[{name!r}] must have the shape {own[name].shape}, not {array.shape}")
     return dict(weights)
-
-
-def _draw(
-    data: Data | None, needs: set[str], batch_size: int, max_batches: int | None, rng: np.random.Generator
-) -> Batches:
-    if data is None:
-        asked = sorted(needs & {*OF_A_BATCH, *OF_ALL_BATCHES})
-        raise ValueError(f"data must be given: the criterion scores by {', '.join(asked)}")
-    x, y = check_data("data", data)
-    picks = batches(rng.permutation(len(x)), check_count("batch_size", batch_size))
-    return Batches(x, y, picks if max_batches is None else picks[: check_count("max_batches", max_batches)])
 
 
 def _average(

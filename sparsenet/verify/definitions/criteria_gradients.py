@@ -7,21 +7,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from .differences import central_difference
+
 Value = Callable[[], float]
-
-
-def difference(loss: Value, weight: np.ndarray, step: float = 1e-6) -> np.ndarray:
-    """dL/dtheta, element by element: (L(theta + h) - L(theta - h)) / 2h."""
-    found = np.zeros(weight.shape)
-    for index in np.ndindex(weight.shape):
-        kept = weight[index]
-        weight[index] = kept + step
-        above = loss()
-        weight[index] = kept - step
-        below = loss()
-        weight[index] = kept
-        found[index] = (above - below) / (2 * step)
-    return found
 
 
 def gate_difference(loss: Value, weight: np.ndarray, step: float = 1e-6) -> np.ndarray:
@@ -40,7 +28,7 @@ def gate_difference(loss: Value, weight: np.ndarray, step: float = 1e-6) -> np.n
 
 def sensitivity(losses: Sequence[Value], samples: Sequence[int], weight: np.ndarray) -> np.ndarray:
     """The mean over batches, by their samples, of |dL_b/dtheta|."""
-    parts = [count * np.abs(difference(loss, weight)) for loss, count in zip(losses, samples, strict=True)]
+    parts = [count * np.abs(central_difference(loss, weight)) for loss, count in zip(losses, samples, strict=True)]
     return sum(parts) / sum(samples)
 
 
@@ -52,7 +40,7 @@ def taylor(losses: Sequence[Value], samples: Sequence[int], weight: np.ndarray) 
 
 def full_batch_sensitivity(loss: Value, weight: np.ndarray) -> np.ndarray:
     """|dL/dtheta| of the loss over all samples."""
-    return np.abs(difference(loss, weight))
+    return np.abs(central_difference(loss, weight))
 
 
 def snip(loss: Value, weight: np.ndarray) -> np.ndarray:

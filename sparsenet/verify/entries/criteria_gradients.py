@@ -232,7 +232,7 @@ def _snip_scores(network: Network, start: dict, x: np.ndarray, y: np.ndarray) ->
     def scored(mask: np.ndarray) -> np.ndarray:
         for (name, weight), part in zip(weights.items(), np.split(mask, cuts), strict=True):
             weight[...] = start[name] * part.reshape(weight.shape)
-        slopes = {name: definitions.difference(loss, weight) for name, weight in weights.items()}
+        slopes = {name: central_difference(loss, weight) for name, weight in weights.items()}
         return np.concatenate([np.abs(start[name] * slopes[name]).ravel() for name in weights])
 
     return scored
@@ -271,7 +271,7 @@ ENTRIES = (
         "gradient_quantities.mean_gradient",
         "quantity",
         gradient_quantities.mean_gradient,
-        definitions.difference,
+        central_difference,
         _mean_gradient,
         "calculus",
         SLOPE,
