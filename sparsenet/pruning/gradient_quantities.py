@@ -11,7 +11,7 @@ from ..nn.normalization import NormalizedWeight
 from ..nn.parameter import Parameter
 from ..nn.training import Loss
 from .granularity import Arrays
-from .probe import Batches, probe
+from .probe import Batches, set_gradients
 
 
 def mean_gradient(network: Network, batches: Batches, loss: Loss) -> Arrays:
@@ -33,7 +33,7 @@ def mean_gradient(network: Network, batches: Batches, loss: Loss) -> Arrays:
     """
     totals = {}
     for x, y in batches:
-        probe(network, x, y, loss)
+        set_gradients(network, x, y, loss)
         for name, weight in network.weights().items():
             part = len(x) / batches.samples * weight.grad
             totals[name] = totals[name] + part if name in totals else part

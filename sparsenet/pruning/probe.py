@@ -76,6 +76,21 @@ def probe(network: Network, x: np.ndarray, y: np.ndarray, loss: Loss) -> Probe:
     return Probe(outputs, gradients)
 
 
+def set_gradients(network: Network, x: np.ndarray, y: np.ndarray, loss: Loss) -> None:
+    """The same pass where only the parameters' gradients are asked for: nothing else of it is held.
+
+    Examples
+    --------
+    >>> from sparsenet import Linear, chain, mean_squared_error
+    >>> network = chain({"fc": Linear(2, 1)})
+    >>> network["fc"].set_weight(np.array([[1.0, 2.0]]))
+    >>> set_gradients(network, np.ones((1, 2), np.float32), np.ones((1, 1), np.float32), mean_squared_error)
+    >>> network["fc"].weight.grad.tolist()  # 2 (y - t) x
+    [[4.0, 4.0]]
+    """
+    network.backward(loss(network.forward(x), y)[1], to_input=False)
+
+
 def activation_of(network: Network, name: str) -> str:
     """The layer whose output is the activation of layer `name`: a normalisation and a ReLU right behind it count in.
 

@@ -25,7 +25,7 @@ argument               what it is                                               
 called for each batch, and its scores are averaged over the samples. All others are of all batches together.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -35,7 +35,7 @@ from .flow import flow_gradient
 from .gradient_quantities import hessian_gradient, mean_gradient, recorded_movement
 from .granularity import Arrays
 from .hessians import fisher_diagonal, hessian_diagonal, input_hessian, sample_gradients
-from .probe import Batches, activation_of, probe
+from .probe import Batches, activation_of, probe, set_gradients
 from .statistics import gamma, input_norms
 
 OF_A_BATCH = ("gradient", "activations", "activation_gradient")
@@ -57,8 +57,10 @@ OF_THE_NETWORK: dict[str, Callable[[Network], Arrays]] = {
 OF_THE_LAYER = ("weight", "rng")
 
 
-def batch_quantities(network: Network, x: np.ndarray, y: np.ndarray, loss: Loss) -> dict[str, Arrays]:
-    """The quantities of one batch, by argument and layer.
+def batch_quantities(
+    network: Network, x: np.ndarray, y: np.ndarray, loss: Loss, needs: Collection[str] = OF_A_BATCH
+) -> dict[str, Arrays]:
+    """The quantities of one batch, by argument and layer; activations are held only where they are among the `needs`.
 
     Examples
     --------
@@ -69,6 +71,9 @@ def batch_quantities(network: Network, x: np.ndarray, y: np.ndarray, loss: Loss)
     >>> batch_quantities(network, *batch, mean_squared_error)["gradient"]["fc"].tolist()  # 2 (y - t) x
     [[2.0, 1.0]]
     """
+    if not {"activations", "activation_gradient"} & set(needs):
+        set_gradients(network, x, y, loss)
+        return {"gradient": {name: weight.grad for name, weight in network.weights().items()}}
     seen = probe(network, x, y, loss)
     places = {name: activation_of(network, name) for name in network.weights()}
     return {

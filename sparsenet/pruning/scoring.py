@@ -129,7 +129,7 @@ def _average(
     """Scores of a criterion of one batch at a time: the mean over the samples of all."""
     totals = {}
     for x, y in parts:
-        given = {**offered, **batch_quantities(network, x, y, loss)}
+        given = {**offered, **batch_quantities(network, x, y, loss, needs)}
         for name, scores in _score_layers(network, criterion, needs, given, rng).items():
             part = len(x) / parts.samples * scores
             totals[name] = totals[name] + part if name in totals else part
