@@ -13,6 +13,7 @@ from sparsenet import cli
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 README, BENCHMARKS = ROOT / "README.md", ROOT / "benchmarks" / "README.md"
+ENGINE = ROOT / "sparsenet" / "engine" / "README.md"
 TEXT, LONG = README.read_text(encoding="utf-8"), BENCHMARKS.read_text(encoding="utf-8")
 
 
@@ -53,7 +54,7 @@ def test_commands_are_ones_the_program_takes():
         cli.build_parser().parse_args(shlex.split(line, comments=True)[1:])
 
 
-@pytest.mark.parametrize("page", [README, BENCHMARKS], ids=lambda page: page.parent.name)
+@pytest.mark.parametrize("page", [README, BENCHMARKS, ENGINE], ids=lambda page: page.parent.name)
 def test_links_to_files_lead_somewhere(page):
     targets = re.findall(r"\]\((?!http|#)([^)]+)\)", page.read_text(encoding="utf-8"))
     assert targets
