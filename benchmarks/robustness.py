@@ -116,9 +116,10 @@ def run(options):
         RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def spread(values):
+def spread(values, digits=1, sign=""):
     """Mean and standard deviation, in percent."""
-    return f"{100 * mean(values):.1f} ± {100 * stdev(values):.1f}" if len(values) > 1 else f"{100 * values[0]:.1f}"
+    deviation = f" ± {100 * stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{100 * mean(values):{sign}.{digits}f}{deviation}"
 
 
 def format_table(stored):
@@ -138,13 +139,17 @@ def format_table(stored):
     return "\n".join(lines)
 
 
+def add_options(parser):
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--images", type=int, default=12_000, help="to train on, as many of each class")
+    parser.add_argument("--epochs", type=int, default=6, help="of the dense network")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("run", "table"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--images", type=int, default=12_000, help="to train on, as many of each class")
+    add_options(parser)
     parser.add_argument("--corrupted", type=int, default=2_000, help="test images that are corrupted")
-    parser.add_argument("--epochs", type=int, default=6, help="of the dense network")
     options = parser.parse_args()
     if options.what == "table":
         print(format_table(json.loads(RESULT.read_text())))
