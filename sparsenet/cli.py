@@ -102,7 +102,10 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
     )
     add = run.add_argument
     add(
-        "--dataset", choices=DATASETS, default="digits", help="digits are built in; the others need files or a download"
+        "--dataset",
+        choices=DATASETS,
+        default="digits",
+        help="digits are built in, the others need files or a download; digits_angle is a regression, its accuracy R^2",
     )
     add("--data", metavar="FOLDER", default=os.environ.get("SPARSENET_DATA"), help="data folder; also SPARSENET_DATA")
     add("--model", choices=MODELS, default="simple_cnn", help="network")

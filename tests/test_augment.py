@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from sparsenet.nn.augment import compose, flip, rotate, rotate_by, shift
+from sparsenet.nn.augment import compose, flip, noise, rotate, rotate_by, shift
 
-EVERY = (shift(2), flip(), rotate(30), compose(shift(1), flip()))
+EVERY = (shift(2), flip(), rotate(30), noise(0.5), compose(shift(1), flip()))
 
 
 class Drawn:
@@ -18,6 +18,14 @@ class Drawn:
     def integers(self, *bounds, size=None):
         answer = np.array(self.answers.pop(0))
         assert answer.shape == (size if isinstance(size, tuple) else (size,))
+        return answer
+
+    def uniform(self, low, high, size):
+        return low + (high - low) * self.random(size)
+
+    def standard_normal(self, shape, dtype):
+        answer = np.array(self.answers.pop(0), dtype)
+        assert answer.shape == shape
         return answer
 
     def random(self, size):
@@ -154,7 +162,7 @@ def test_composed_functions_run_in_order():
     assert compose()(IMAGE, None) is IMAGE
 
 
-@pytest.mark.parametrize("augment", [shift(2), flip(), rotate(30)])
+@pytest.mark.parametrize("augment", [shift(2), flip(), rotate(30), noise(0.5)])
 def test_other_than_images_is_refused(rng, augment):
     with pytest.raises(ValueError, match=r"images \(N, C, H, W\), must have 4 dimensions, not shape \(3, 4\)"):
         augment(rng.random((3, 4)), rng)
@@ -162,15 +170,33 @@ def test_other_than_images_is_refused(rng, augment):
         augment(np.zeros((1, 1, 2, 2), np.uint8), rng)
 
 
-def test_four_pixels_and_fifteen_degrees_unless_told(rng):
+def test_four_pixels_fifteen_degrees_and_a_fifth_unless_told(rng):
     x = rng.standard_normal((8, 1, 12, 12))
-    for default, told in ((shift(), shift(4)), (rotate(), rotate(15))):
+    for default, told in ((shift(), shift(4)), (rotate(), rotate(15)), (noise(), noise(0.2))):
         assert np.array_equal(default(x, np.random.default_rng(3)), told(x, np.random.default_rng(3)))
 
 
-def test_half_a_turn_is_allowed():
+def test_half_a_turn_and_no_noise_are_allowed():
     rotate(180)
     rotate(0)
+    assert np.array_equal(noise(0)(IMAGE, np.random.default_rng(0)), IMAGE)
+
+
+def test_noise_by_hand():
+    """Strengths of 0.25 and 0.75 of 2, the same in both channels of an image."""
+    x, e = np.ones((2, 2, 1, 2)), [[[[1.0, -1.0]], [[0.0, 2.0]]], [[[1.0, 0.0]], [[-1.0, 4.0]]]]
+    y = noise(2)(x, Drawn([0.25, 0.75], e))
+    assert y.tolist() == [[[[1.5, 0.5]], [[1.0, 2.0]]], [[[2.5, 1.0]], [[-0.5, 7.0]]]]
+
+
+def test_noise_is_as_strong_as_it_says():
+    """Deviations of the images are uniform in [0, 0.5]; a normal number exceeds 2 in 2.3 % of all pixels."""
+    e = noise(0.5)(np.zeros((2_000, 1, 20, 20)), np.random.default_rng(0))
+    strengths = e.std((1, 2, 3))
+    assert strengths.mean() == pytest.approx(0.25, abs=5 * 0.5 / np.sqrt(12 * 2_000))
+    assert strengths.max() < 0.5 * 1.2
+    assert np.quantile(strengths, [0.25, 0.75]) == pytest.approx([0.125, 0.375], abs=0.03)
+    assert (e / strengths[:, None, None, None] > 2).mean() == pytest.approx(0.0228, abs=0.001)
 
 
 def test_wrong_settings_are_refused():
@@ -180,5 +206,8 @@ def test_wrong_settings_are_refused():
     for degrees, error in ((-1, ValueError), (181, ValueError), (np.nan, ValueError), ("15", TypeError)):
         with pytest.raises(error, match="degrees"):
             rotate(degrees)
+    for deviation, error in ((-0.1, ValueError), (np.nan, ValueError), (np.inf, ValueError), ("1", TypeError)):
+        with pytest.raises(error, match="deviation"):
+            noise(deviation)
     with pytest.raises(TypeError, match="compose takes functions"):
         compose(flip(), 3)

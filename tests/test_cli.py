@@ -51,6 +51,7 @@ def test_the_whole_run(tmp_path, capsys, digits):
     assert summary.keys() >= KEYS
     assert set(summary["latency_us"]) == {"dense", "masked", "compacted", "sparse"}
     assert all(value > 0 for value in summary["latency_us"].values())
+    assert summary["metric"] == "accuracy"
     assert summary["sparsity_requested"] == 0.8
     assert summary["sparsity_achieved"] == pytest.approx(0.8, abs=1e-4)
     assert summary["accuracy_pruned"] == summary["accuracy_compiled"] > 0.5
@@ -97,6 +98,41 @@ def test_a_budget_is_kept(tmp_path, capsys):
     assert summary["stopped"] == "within the budget"
     assert summary["sparsity_requested"] is None
     assert "predicted" in capsys.readouterr().out
+
+
+ANGLE = ["--dataset", "digits_angle", "--model", "lenet_300_100", "--epochs", "4", "--retrain-epochs", "1"]
+
+
+@pytest.mark.filterwarnings("ignore:criterion 'taylor' gives units")  # of ReLUs that are dead: the network is small
+def test_a_regression_from_end_to_end(tmp_path, capsys):
+    options = [*ANGLE, "--rounds", "2", "--sparsity", "0.8", "--max-drop", "0.5", "--criterion", "taylor"]
+    assert cli.main(["run", *options, "--out", str(tmp_path)]) == 0
+    printed, summary = capsys.readouterr().out, json.loads((tmp_path / "summary.json").read_text())
+    assert summary.keys() >= KEYS
+    assert summary["metric"] == "r_squared"
+    data, judge = sn.load_dataset("digits_angle"), {"loss": sn.mean_squared_error, "metric": sn.losses.r_squared}
+    for name in ("dense", "pruned"):
+        network = sn.load_network(tmp_path / f"{name}.sparsenet")
+        assert sn.evaluate(network, data.test, **judge).accuracy == summary[f"accuracy_{name}"] > 0.6
+    assert summary["accuracy_compiled"] == pytest.approx(summary["accuracy_pruned"], abs=1e-5)
+    last = summary["rounds"][-1]
+    assert f"masked, {last['accuracy']:.4f} retrained" in printed
+    assert f"its test R^2 went from {summary['accuracy_dense']:.4f} to {summary['accuracy_pruned']:.4f}." in printed
+    assert "accuracy" not in printed
+
+
+def test_a_budget_and_the_sensitivity_of_a_regression(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert cli.main(["run", *ANGLE, "--rounds", "1", "--budget", "macs=20%", "--out", str(out)]) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["stopped"] == "within the budget"
+    assert summary["auto_prune"]["chosen"]["accuracy"] > 0.6
+    network = str(out / "dense.sparsenet")
+    assert cli.main(["sensitivity", network, "--dataset", "digits_angle", "--quick", "--out", str(out)]) == 0
+    found = json.loads((out / "sensitivity.json").read_text())["units"]
+    judge = {"loss": sn.mean_squared_error, "metric": sn.losses.r_squared}
+    expected = sn.evaluate(sn.load_network(network), sn.load_dataset("digits_angle").validation, **judge)
+    assert [(unit["accuracy"][0], unit["loss"][0]) for unit in found.values()] == [expected] * 3
 
 
 def test_the_same_seed_gives_the_same_networks(tmp_path):

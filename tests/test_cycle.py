@@ -341,3 +341,41 @@ def test_a_target_that_is_not_reached_is_told_once(schedule):
         history = sn.iterative_prune(thin(4, 4, 2), FOUR, schedule=schedule, target=0.9, retrain=lambda net: None)
     assert [told.filename for told in caught] == [__file__]
     assert history.stopped == "no more rounds: target not reached"
+
+
+@pytest.fixture(scope="module")
+def angles():
+    """(data, network that has learnt the angle of the digits a little)."""
+    data = sn.load_dataset("digits_angle")
+    network = sn.models.lenet_300_100(data.input_shape, data.outputs, seed=0)
+    sn.fit(network, data.train, epochs=4, optimizer=sn.Adam(lr=2e-3), batch_size=32, seed=0, **SQUARED)
+    return data, network
+
+
+SQUARED = {"loss": sn.mean_squared_error, "metric": sn.losses.r_squared, "threads": 1}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "asked", "gone"),
+    [("layerwise", 0.8, 0.8), ("channelwise", 0.5, 0.55), ("proportional", 0.8, 0.8), ("max_threshold", 0.2, 0.6)],
+)
+def test_every_strategy_prunes_a_regression(angles, strategy, asked, gone):
+    data, network = angles[0], angles[1].copy()
+
+    def retrain(network):
+        sn.fit(network, data.train, epochs=1, optimizer=sn.Adam(lr=2e-3), batch_size=32, seed=1, **SQUARED)
+
+    options = {"strategy": sn.strategies.STRATEGIES[strategy], "schedule": [asked], "validation": data.validation}
+    history = sn.iterative_prune(network, data.train, retrain=retrain, **options, **SQUARED)
+    assert network.sparsity() == pytest.approx(gone, abs=0.15)
+    assert history.baseline_accuracy == sn.evaluate(angles[1], data.validation, **SQUARED).accuracy > 0.8
+    assert 0.6 < history.rounds[0].accuracy == sn.evaluate(network, data.validation, **SQUARED).accuracy
+
+
+def test_max_drop_of_a_regression_is_one_of_r_squared(angles):
+    data, network = angles[0], angles[1].copy()
+    options = {"schedule": [0.99], "retrain": lambda network: None, "max_drop": 0.1} | SQUARED
+    history = sn.iterative_prune(network, data.train, validation=data.validation, **options)
+    assert history.rounds[0].accuracy < history.baseline_accuracy - 0.1
+    assert history.stopped == "accuracy fell too far: rolled back to the last good network"
+    assert network.sparsity() == 0

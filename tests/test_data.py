@@ -17,7 +17,9 @@ from conftest import cifar10_folder, mnist_folder
 
 import sparsenet as sn
 from sparsenet.data import cifar10, idx, mnist
-from sparsenet.data.datasets import enlarge, positions_in_class
+from sparsenet.data.datasets import positions_in_class
+from sparsenet.data.digits import enlarge, turn
+from sparsenet.nn.augment import rotate_by
 
 
 def test_digits(digits):
@@ -37,6 +39,48 @@ def test_digits(digits):
     assert all(
         np.array_equal(a.x, b.x) for a, b in zip(parts, (again.train, again.validation, again.test), strict=True)
     )
+
+
+def test_the_turned_digits_are_the_digits_turned_by_what_y_says(digits):
+    turned = sn.load_dataset("digits_angle")
+    assert (turned.classes, turned.outputs, turned.unit) == (None, 1, "45 degrees")
+    assert turned.input_shape == (1, 28, 28)
+    for name in ("train", "validation", "test"):
+        (plain, _), (x, y) = getattr(digits, name), getattr(turned, name)
+        assert (x.shape, x.dtype, y.shape, y.dtype) == (plain.shape, np.float32, (len(plain), 1), np.float32)
+        expected = rotate_by(plain.astype(np.float64), 45.0 * y[:, 0])
+        np.testing.assert_allclose(x, expected, atol=0.5 / 256 + 1e-4)  # of y's rounding: 45 degrees and 2^-25 of that
+        assert np.array_equal(x * 256, np.round(x * 256))
+        np.testing.assert_allclose(y * 450, np.round(y * 450), atol=1e-4)
+        assert np.abs(y).max() <= 1
+        # uniform in [-1, 1]: mean 0, variance 1/3, its quarters alike, within four standard deviations
+        assert abs(y.mean()) < 4 / np.sqrt(3 * len(y))
+        assert y.var() == pytest.approx(1 / 3, abs=4 * np.sqrt(4 / 45 / len(y)))
+        counts = np.histogram(y, bins=4, range=(-1, 1))[0]
+        assert np.abs(counts - len(y) / 4).max() < 4 * np.sqrt(len(y) * 3 / 16)
+
+
+def test_the_turned_digits_are_the_same_bits_everywhere():
+    data, digest = sn.load_dataset("digits_angle"), hashlib.sha256()
+    for part in (data.train, data.validation, data.test):
+        for array in part:
+            digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
+    assert digest.hexdigest() == "faecb7f2ced354147f2db885f7e02f712cb1be49a49c66d534c7b270d708140d"
+
+
+def test_a_digit_turned_by_hand():
+    """A white corner pixel of a 3 x 3 image, at 45 degrees clockwise: half-way off the middle of the right side."""
+    x = np.zeros((400, 1, 3, 3), np.float32)
+    x[:, 0, 1, 2] = 1
+    turned, y = turn(x)
+    up = turned[:, 0, 0].sum(axis=1) - turned[:, 0, 2].sum(axis=1)
+    assert np.array_equal(np.sign(up[np.abs(y[:, 0]) > 0.1]), np.sign(y[np.abs(y) > 0.1]))  # anticlockwise is positive
+    steepest = np.abs(y[:, 0]).argmax()
+    angle = np.radians(45 * abs(float(y[steepest, 0])))
+    # the pixel above the middle right one is read at (u, v) from the centre, of which (0, 1) is white
+    u, v = -np.cos(angle) + np.sin(angle), np.sin(angle) + np.cos(angle)
+    expected = max(0, 1 - abs(u)) * max(0, 1 - abs(v - 1))
+    assert np.abs(turned[steepest, 0, [0, 2], 2]).max() == pytest.approx(expected, abs=1 / 256)
 
 
 def test_no_image_is_in_two_parts(digits):
@@ -176,7 +220,7 @@ def test_missing_files_and_folders_say_what_to_do(made_up, tmp_path):
         sn.load_dataset("mnist", folder=folder, download=False)
     with pytest.raises(FileNotFoundError, match="does not exist"):
         sn.load_dataset("mnist", folder=tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="dataset must be one of digits, mnist, fashion_mnist, cifar10, not 'cifar'"):
+    with pytest.raises(ValueError, match="one of digits, digits_angle, mnist, fashion_mnist, cifar10, not 'cifar'"):
         sn.load_dataset("cifar")
 
 
@@ -456,3 +500,34 @@ def test_a_wrong_data_set_is_refused(wrong, error, message):
         sn.Dataset("mine", parts(), wrong, parts(), classes=3)
     with pytest.raises(ValueError, match="classes must be at least 1"):
         sn.Dataset("mine", parts(), parts(), parts(), classes=0)
+
+
+def targets(y=((0.5,), (1.0,), (2.0,), (-1.0,)), x=(4, 3)):
+    return np.zeros(x, np.float32), np.array(y)
+
+
+def test_a_data_set_without_classes_is_a_regression():
+    data = sn.Dataset("mine", targets(), targets([[3.0]], (1, 3)), targets(), unit="metres")
+    assert (data.classes, data.outputs, data.unit, data.check) == (None, 1, "metres", "")
+    assert data.validation.y.tolist() == [[3.0]]
+    assert sn.Dataset("mine", *[targets(np.ones((4, 2), np.float32))] * 3).outputs == 2
+    assert sn.Dataset("mine", parts(), parts(), parts(), classes=3).outputs == 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            (0, 1, 2, 1),
+            r"y of validation must be float targets \(N, K\).* not int64 of \(4,\) \(integer labels need cl",
+        ),
+        ([[0], [1], [2], [1]], "must be float targets"),
+        ((0.0, 1, 2, 1), r"must be float targets \(N, K\), .* not float64 of \(4,\)"),
+        (np.zeros((4, 2)), r"the same K in all parts, not float64 of \(4, 2\)"),
+        ([[0.0], [1], [np.nan], [1]], "y of validation must hold finite numbers"),
+        ([[0.0], [1], [-np.inf], [1]], "y of validation must hold finite numbers"),
+    ],
+)
+def test_wrong_targets_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        sn.Dataset("mine", targets(), targets(wrong), targets())

@@ -15,7 +15,9 @@ from sparsenet.lab.output import Narrator, write_json
 from sparsenet.lab.plots import plot_accuracy
 from sparsenet.lab.report import describe_gain
 from sparsenet.lab.tables import count_threads, format_table
+from sparsenet.lab.task import REGRESSION
 from sparsenet.nn.training import Epoch
+from sparsenet.pruning.cycle import Round
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +115,22 @@ def test_the_sentence_says_wins_and_losses(report):
     best = max(("sparse", "compacted"), key=costs.total.speedup)
     assert f"in its {best} form" in sentence
     assert ("times as fast as" in sentence) == (costs.total.speedup(best) >= 1)
+
+
+def test_a_regression_is_told_by_its_own_metric(report, tmp_path):
+    sentence = describe_gain(report[0], 0.75, 0.99, 0.985, REGRESSION)
+    assert sentence.endswith("its test R^2 went from 0.9900 to 0.9850.")
+    assert "accuracy" not in sentence
+    lines = []
+    Narrator(line=lines.append).round(3, REGRESSION)(
+        Round(1, 0.5, 0.5, {}, 0.25, -0.5, 0.1, 1, 1, False, 2.0),
+    )
+    assert lines == [
+        "round 1/3: 50.0 % of the weights gone, validation R^2 0.2500 masked, -0.5000 retrained, 2.0 s - too low"
+    ]
+    pytest.importorskip("matplotlib")
+    plot_accuracy(tmp_path / "plot.png", [0, 0.5], [0.98, -0.2], 0.98, REGRESSION)
+    assert (tmp_path / "plot.png").stat().st_size > 1000
 
 
 def test_format_table():

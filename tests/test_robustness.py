@@ -5,8 +5,8 @@ import pytest
 from scipy.ndimage import convolve1d
 
 import sparsenet as sn
-from sparsenet.lab.robustness import agreement, expected_calibration_error
 from sparsenet.nn.corruptions import CORRUPTIONS, STRENGTHS
+from sparsenet.nn.losses import agreement, expected_calibration_error
 
 
 @pytest.fixture
@@ -220,3 +220,27 @@ def test_logits_that_are_no_numbers():
     assert agreement(logits, logits) == pytest.approx(2 / 3)
     with pytest.raises(ValueError, match="logits must be finite"):
         expected_calibration_error(logits, np.array([0, 1, 1]))
+
+
+@pytest.mark.parametrize("y", [np.zeros((4, 1), np.float32), np.zeros((4, 1), int), np.zeros(4, np.float32)])
+def test_a_regression_is_refused_before_anything_is_computed(rng, y):
+    def model(x):
+        raise AssertionError("called")
+
+    with pytest.raises(ValueError, match=r"y of data must be integer labels \(N,\), not .* a regression has none"):
+        sn.robustness(model, (rng.random((4, 1, 8, 8)).astype(np.float32), y))
+
+
+def test_the_same_seed_corrupts_alike_for_every_model(rng):
+    """What the models are shown, bit for bit; and another seed shows something else."""
+    x, y = rng.random((5, 1, 8, 8)).astype(np.float32), np.array([0, 1, 0, 1, 0])
+
+    def seen(seed):
+        images = []
+        sn.robustness(lambda x: images.append(x.copy()) or brightest_half(x), (x, y), seed=seed)
+        return images
+
+    first, again, other = seen(3), seen(3), seen(4)
+    assert len(first) == 5 * len(CORRUPTIONS) + 1
+    assert all(map(np.array_equal, first, again))
+    assert not all(map(np.array_equal, first, other))

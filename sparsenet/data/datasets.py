@@ -1,23 +1,21 @@
 """`load_dataset`: each data set by its name, split into train, validation and test once and for all."""
 
-import gzip
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ..checks import check_count, check_data, check_float_array
-from . import cifar10, mnist
+from . import cifar10, digits, mnist
 
-DATASETS = ("digits", *mnist.SOURCES, cifar10.NAME)
+DATASETS = (digits.NAME, digits.ANGLE, *mnist.SOURCES, cifar10.NAME)
 EVERY = {**dict.fromkeys(mnist.SOURCES, 12), cifar10.NAME: 10}  # of each class, every such image goes to validation
 PARTS = ("train", "validation", "test")
 
 
 class Split(NamedTuple):
-    """Samples x (N, C, H, W) or (N, features), here float32, and their labels y (N,), integers."""
+    """Samples x (N, C, H, W) or (N, features), here float32, and y: integer labels (N,) or float targets (N, K)."""
 
     x: np.ndarray
     y: np.ndarray
@@ -27,19 +25,30 @@ class Split(NamedTuple):
 class Dataset:
     """A named data set in three parts: train on the first, choose on the second, report the third.
 
-    Each part is a `Split`, or a pair (x, y) that becomes one. The arrays are kept, not copied. `check` says how the
-    files were checked: "checksum" (the published ones), "structure" (what such files must be), or "" (no files).
+    Each part is a `Split`, or a pair (x, y) that becomes one. The arrays are kept, not copied.
+
+    Attributes
+    ----------
+    classes : int or None
+        Labels are 0 ... classes - 1. None for a regression: y holds finite floats (N, K).
+    check : str
+        How the files were checked: "checksum" (the published ones), "structure" (what such files must be), or "" (no
+        files).
+    unit : str
+        Of a regression: what a target of 1 is.
     """
 
     name: str
     train: Split
     validation: Split
     test: Split
-    classes: int
+    classes: int | None = None
     check: str = ""
+    unit: str = ""
 
     def __post_init__(self):
-        check_count("classes", self.classes)
+        if self.classes is not None:
+            check_count("classes", self.classes)
         for part in PARTS:
             split = Split(*check_data(part, getattr(self, part)))
             object.__setattr__(self, part, split)
@@ -48,11 +57,27 @@ class Dataset:
                 raise ValueError(
                     f"x of {part} must be of shape {self.input_shape}, as in train, not {split.x.shape[1:]}"
                 )
-            if split.y.ndim != 1 or split.y.dtype.kind not in "iu":
-                raise ValueError(f"y of {part} must be integer labels (N,), not {split.y.dtype} of {split.y.shape}")
-            if split.y.min() < 0 or split.y.max() >= self.classes:
-                low, high = split.y.min(), split.y.max()
-                raise ValueError(f"y of {part} must be in 0..{self.classes - 1} (classes), not {low}..{high}")
+            self._check_targets(part, split.y) if self.classes is None else self._check_labels(part, split.y)
+
+    def _check_labels(self, part: str, y: np.ndarray) -> None:
+        if y.ndim != 1 or y.dtype.kind not in "iu":
+            raise ValueError(f"y of {part} must be integer labels (N,), not {y.dtype} of {y.shape}")
+        if y.min() < 0 or y.max() >= self.classes:
+            raise ValueError(f"y of {part} must be in 0..{self.classes - 1} (classes), not {y.min()}..{y.max()}")
+
+    def _check_targets(self, part: str, y: np.ndarray) -> None:
+        if y.dtype.kind != "f" or y.ndim != 2 or y.shape[1] != self.train.y.shape[-1]:
+            raise ValueError(
+                f"y of {part} must be float targets (N, K), the same K in all parts, not {y.dtype} of {y.shape} "
+                "(integer labels need classes)"
+            )
+        if not np.isfinite(y).all():
+            raise ValueError(f"y of {part} must hold finite numbers, not NaN or infinity")
+
+    @property
+    def outputs(self) -> int:
+        """Width of a network's last layer: the classes, or the numbers that a regression is after."""
+        return self.train.y.shape[1] if self.classes is None else self.classes
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -65,7 +90,7 @@ def load_dataset(name: str = "digits", *, folder: str | Path | None = None, down
 
     Parameters
     ----------
-    name : "digits", "mnist", "fashion_mnist" or "cifar10"
+    name : "digits", "digits_angle", "mnist", "fashion_mnist" or "cifar10"
     folder : path, optional
         Data folder with a sub-folder per data set (`mnist/train-images-idx3-ubyte.gz` ..., `cifar10/data_batch_1.bin`
         ... or `cifar10/cifar-10-binary.tar.gz`); the environment variable SPARSENET_DATA unless given. The digits need
@@ -82,11 +107,14 @@ def load_dataset(name: str = "digits", *, folder: str | Path | None = None, down
 
     Notes
     -----
+    digits_angle is a regression: each of the digits is turned by up to 45 degrees to either side, y (N, 1) is the angle
+    in units of 45 degrees (see `digits.turn`).
+
     Grey images are in [0, 1]. CIFAR-10's have mean 0 and variance 1 over the training part, channel by channel. Of each
     class the last of every 12 images (CIFAR-10: 10, which leaves 45,000 and 5,000) is for validation.
     """
-    if name == "digits":
-        return _digits()
+    if name in (digits.NAME, digits.ANGLE):
+        return _digits(name)
     if name not in EVERY:
         raise ValueError(f"dataset must be one of {', '.join(DATASETS)}, not {name!r}")
     if name == cifar10.NAME:
@@ -109,26 +137,13 @@ def positions_in_class(labels: np.ndarray) -> np.ndarray:
     return positions
 
 
-def _digits() -> Dataset:
+def _digits(name: str) -> Dataset:
     """UCI digits, enlarged to 28x28: of each class three fifths to train, a fifth to validate, a fifth to test."""
-    with files(__package__).joinpath("digits.csv.gz").open("rb") as packed, gzip.open(packed, "rt") as text:
-        table = np.loadtxt(text, delimiter=",", dtype=np.int64)
-    x, y = enlarge(table[:, :-1].reshape(-1, 8, 8) / 16)[:, None], table[:, -1]
-    fifth = positions_in_class(y) % 5
-    parts = (fifth < 3, fifth == 3, fifth == 4)
-    return Dataset("digits", *(Split(np.ascontiguousarray(x[part]), y[part]) for part in parts), classes=10)
-
-
-def enlarge(images: np.ndarray, factor: int = 3, border: int = 2) -> np.ndarray:
-    """Bilinear enlargement of square images (N, s, s), with a border of zeros: 8 -> 3 * 8 + 2 * 2 = 28.
-
-    Notes
-    -----
-    out = A image A^T. Row a of A interpolates linearly at u = (a + 1/2) / factor - 1/2, the centre of the new pixel in
-    the old grid (clipped to it): A[a, i] = max(0, 1 - |u - i|).
-    """
-    size = images.shape[1]
-    centres = np.clip((np.arange(factor * size) + 0.5) / factor - 0.5, 0, size - 1)
-    matrix = np.maximum(0, 1 - np.abs(centres[:, None] - np.arange(size)))
-    large = matrix @ images @ matrix.T
-    return np.pad(large, ((0, 0), (border, border), (border, border))).astype(np.float32)
+    x, labels = digits.load()
+    regression = name == digits.ANGLE
+    x, y = digits.turn(x) if regression else (x, labels)
+    fifth = positions_in_class(labels) % 5
+    parts = (Split(np.ascontiguousarray(x[part]), y[part]) for part in (fifth < 3, fifth == 3, fifth == 4))
+    if regression:
+        return Dataset(name, *parts, unit=f"{digits.MOST} degrees")
+    return Dataset(name, *parts, classes=10)

@@ -12,7 +12,7 @@ from ..files.checkpoint import count_bytes, save_network
 from ..nn.counting import count_total
 from ..nn.models import MODELS
 from ..nn.network import Network
-from ..nn.optimizers import SGD, Movement, cosine
+from ..nn.optimizers import Movement, cosine
 from ..nn.training import Epoch, evaluate, fit
 from ..pruning.cycle import PruneHistory, iterative_prune
 from ..pruning.quantities import OF_A_BATCH, OF_ALL_BATCHES
@@ -28,6 +28,7 @@ from .environment import describe_environment
 from .output import NOTES, Narrator, write_json
 from .plots import plot_accuracy
 from .report import describe_gain
+from .task import task_of
 
 BATCH = 64
 FILES = ("dense.sparsenet", "pruned.sparsenet", "compacted.sparsenet", "accuracy.png", "summary.json")
@@ -64,11 +65,11 @@ def run_experiment(experiment: Experiment, folder: str | Path, narrator: Narrato
 
     Every file is written whole or not at all; the summary comes last. It has `experiment.sparsity` under
     `sparsity_requested`, or with the strategy max_threshold under `rate`; the other of the two is null. With a budget
-    both are, and `auto_prune` has what was tried.
+    both are, and `auto_prune` has what was tried. Its accuracies are those of `metric`: of a regression R^2.
     """
     narrator = narrator or Narrator()
     data = load_dataset(experiment.dataset, folder=experiment.data)
-    dense = MODELS[experiment.model](data.input_shape, data.classes, seed=experiment.seed)
+    dense = MODELS[experiment.model](data.input_shape, data.outputs, seed=experiment.seed)
     folder, parameters = Path(folder), dense.parameters().values()
     check_folder(folder, FILES, 3 * sum(parameter.value.nbytes for parameter in parameters) + NOTES)
     if not needs_of(CRITERIA[experiment.criterion]) & {*OF_A_BATCH, *OF_ALL_BATCHES, "movement"}:
@@ -91,7 +92,7 @@ def run_experiment(experiment: Experiment, folder: str | Path, narrator: Narrato
         for batch in (1, BATCH)
     }
     summary = _summarize(experiment, data, dense, pruned, history, reports) | {"auto_prune": found}
-    _plot(folder, history, narrator)
+    _plot(folder, history, data, narrator)
     write_json(folder / "summary.json", summary)
     narrator.line(f"\n{reports[BATCH]}\n")
     single = reports[1].total
@@ -99,17 +100,17 @@ def run_experiment(experiment: Experiment, folder: str | Path, narrator: Narrato
         f"one image at a time: {single.latency['sparse'].median_us:,.0f} us sparse, "
         f"{single.latency['dense'].median_us:,.0f} us dense, {single.speedup():.2f}x\n"
     )
-    narrator.line(
-        describe_gain(reports[BATCH], pruned.sparsity(), summary["accuracy_dense"], summary["accuracy_pruned"])
-    )
+    judged = summary["accuracy_dense"], summary["accuracy_pruned"]
+    narrator.line(describe_gain(reports[BATCH], pruned.sparsity(), *judged, task_of(data)))
     return summary
 
 
 def _fit(
     experiment: Experiment, network: Network, data: Dataset, stage: str, epochs: int, seed: Seed, narrator: Narrator
 ) -> list[Epoch]:
-    """Training and retraining alike: SGD with momentum, the learning rate falling to zero along a cosine."""
-    optimizer = SGD(lr=0.05, momentum=0.9, weight_decay=5e-4)
+    """Training and retraining alike: the task's optimiser, its learning rate falling to zero along a cosine."""
+    task = task_of(data)
+    optimizer = task.optimizer
     if "movement" in needs_of(CRITERIA[experiment.criterion]):
         optimizer = Movement(optimizer)
     return fit(
@@ -122,16 +123,18 @@ def _fit(
         seed=seed,
         on_epoch=narrator.epoch(stage, epochs),
         threads=experiment.threads,
+        **task.judge,
     )
 
 
 def _train(experiment: Experiment, data: Dataset, network: Network, narrator: Narrator) -> None:
     history = _fit(experiment, network, data, "training", experiment.epochs, experiment.seed, narrator)
-    accuracy = evaluate(network, data.validation, threads=experiment.threads).accuracy
+    task = task_of(data)
+    judged = evaluate(network, data.validation, threads=experiment.threads, **task.judge).accuracy
     seconds = sum(epoch.seconds for epoch in history)
     narrator.line(
         f"{experiment.dataset}, {experiment.model}: {experiment.epochs} epochs over {len(data.train.y):,} images in "
-        f"{seconds:.1f} s, validation accuracy {100 * accuracy:.2f} %"
+        f"{seconds:.1f} s, validation {task.name} {task.show(judged)}"
     )
 
 
@@ -148,8 +151,9 @@ def _prune(experiment: Experiment, data: Dataset, network: Network, narrator: Na
         retrain=lambda net: _fit(experiment, net, data, "retraining", epochs, rng, narrator),
         max_drop=experiment.max_drop,
         seed=experiment.seed,
-        on_round=narrator.round(experiment.rounds),
+        on_round=narrator.round(experiment.rounds, task_of(data)),
         threads=experiment.threads,
+        **task_of(data).judge,
     )
     narrator.line(f"stopped: {history.stopped}")
     return history
@@ -181,18 +185,19 @@ def _prune_to_budget(
         seed=experiment.seed,
         threads=experiment.threads,
         on_progress=narrator.progress,
+        **task_of(data).judge,
     )
     narrator.line(str(report))
-    before = evaluate(dense, data.validation, threads=experiment.threads)
+    before = evaluate(dense, data.validation, threads=experiment.threads, **task_of(data).judge)
     return pruned, PruneHistory(before.accuracy, before.loss, (), report.stopped), report.to_json()
 
 
-def _plot(folder: Path, history: PruneHistory, narrator: Narrator) -> None:
+def _plot(folder: Path, history: PruneHistory, data: Dataset, narrator: Narrator) -> None:
     if not history.rounds:
         return
     points = [(0.0, history.baseline_accuracy)] + [(r.sparsity, r.accuracy) for r in history.rounds]
     try:
-        plot_accuracy(folder / "accuracy.png", *zip(*points, strict=True), history.baseline_accuracy)
+        plot_accuracy(folder / "accuracy.png", *zip(*points, strict=True), history.baseline_accuracy, task_of(data))
     except ImportError as error:
         narrator.line(f"no plot: {error}")
 
@@ -210,14 +215,16 @@ def _summarize(
     options, is_rate = asdict(experiment), experiment.strategy == "max_threshold"
     requested = options.pop("sparsity")
     requested = None if experiment.budget else requested
-    before, after = (evaluate(net, data.test, threads=experiment.threads) for net in (dense, pruned))
+    judge = {"threads": experiment.threads, **task_of(data).judge}
+    before, after = (evaluate(net, data.test, **judge) for net in (dense, pruned))
     return options | {
         "sparsity_requested": None if is_rate else requested,
         "rate": requested if is_rate else None,
         "sparsity_achieved": pruned.sparsity(),
+        "metric": task_of(data).metric.__name__,
         "accuracy_dense": before.accuracy,
         "accuracy_pruned": after.accuracy,
-        "accuracy_compiled": evaluate(plan, data.test, threads=experiment.threads).accuracy,
+        "accuracy_compiled": evaluate(plan, data.test, **judge).accuracy,
         "parameters_total": report.total.parameters,
         "parameters_kept": report.total.nonzeros,
         "bytes_dense": report.total.bytes_dense,

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..files.atomic_write import write_atomically
 from ..nn.training import Epoch
 from ..pruning.cycle import Round
+from .task import CLASSIFICATION, Task
 
 NOTES = 1 << 20  # bytes, more than a plot and a JSON take
 
@@ -23,13 +24,13 @@ class Narrator:
         """A hook for `fit`."""
         return lambda e: self.progress(f"{stage}: epoch {e.epoch}/{epochs}, loss {e.loss:.4f}, {e.seconds:.1f} s")
 
-    def round(self, rounds: int) -> Callable[[Round], None]:
+    def round(self, rounds: int, task: Task = CLASSIFICATION) -> Callable[[Round], None]:
         """A hook for `iterative_prune`."""
 
         def tell(r: Round) -> None:
             self.line(
                 f"round {r.round}/{rounds}: {100 * r.sparsity:.1f} % of the weights gone, "
-                f"validation accuracy {100 * r.accuracy_before:.2f} % masked, {100 * r.accuracy:.2f} % retrained, "
+                f"validation {task.name} {task.show(r.accuracy_before)} masked, {task.show(r.accuracy)} retrained, "
                 f"{r.seconds:.1f} s" + ("" if r.accepted else " - too low")
             )
 

@@ -9,12 +9,15 @@ from .break_even import BreakEvenReport, theoretical_speedup
 from .cost_table import short_name
 from .sensitivity import Sensitivity
 from .tables import count_threads
+from .task import CLASSIFICATION, Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def plot_accuracy(path: str | Path, sparsity: Sequence[float], accuracy: Sequence[float], dense: float) -> None:
+def plot_accuracy(
+    path: str | Path, sparsity: Sequence[float], accuracy: Sequence[float], dense: float, task: Task = CLASSIFICATION
+) -> None:
     """Draw accuracy against sparsity, a point per round, with the dense network's accuracy as a line, into a PNG.
 
     Raises
@@ -23,11 +26,11 @@ def plot_accuracy(path: str | Path, sparsity: Sequence[float], accuracy: Sequenc
         Where matplotlib is missing; the message says how to get it.
     """
     figure = _new_figure()
-    axes = figure.add_subplot()
-    axes.axhline(100 * dense, color="grey", linestyle="--", label="dense")
-    axes.plot([100 * s for s in sparsity], [100 * a for a in accuracy], marker="o", label="pruned and retrained")
+    axes, scale = figure.add_subplot(), 100 if task.percent else 1
+    axes.axhline(scale * dense, color="grey", linestyle="--", label="dense")
+    axes.plot([100 * s for s in sparsity], [scale * a for a in accuracy], marker="o", label="pruned and retrained")
     axes.set_xlabel("sparsity (% of the weights removed)")
-    axes.set_ylabel("validation accuracy (%)")
+    axes.set_ylabel(f"validation {task.name}" + " (%)" * task.percent)
     axes.grid(alpha=0.3)
     axes.legend()
     _save(path, figure)

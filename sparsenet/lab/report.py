@@ -2,9 +2,16 @@
 
 from .break_even import LayerLatency, describe_break_even
 from .costs import CostReport
+from .task import CLASSIFICATION, Task
 
 
-def describe_gain(report: CostReport, sparsity: float, accuracy_dense: float, accuracy_pruned: float) -> str:
+def describe_gain(
+    report: CostReport,
+    sparsity: float,
+    accuracy_dense: float,
+    accuracy_pruned: float,
+    task: Task = CLASSIFICATION,
+) -> str:
     """One sentence on what pruning gained, or lost, in the faster of its two forms."""
     total = report.total
     form = max(("sparse", "compacted"), key=total.speedup)
@@ -13,8 +20,8 @@ def describe_gain(report: CostReport, sparsity: float, accuracy_dense: float, ac
     return (
         f"With {100 * sparsity:.1f} % of the weights gone, the network in its {form} form is {faster} the dense one on "
         f"this machine (the arithmetic alone would give {total.theoretical_speedup:.1f}), its file is "
-        f"{100 * total.bytes_sparse / total.bytes_dense:.0f} % of the size, and its test accuracy went from "
-        f"{100 * accuracy_dense:.2f} % to {100 * accuracy_pruned:.2f} %."
+        f"{100 * total.bytes_sparse / total.bytes_dense:.0f} % of the size, and its test {task.name} went from "
+        f"{task.show(accuracy_dense)} to {task.show(accuracy_pruned)}."
     )
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..checks import check_count, check_data, check_float_array, check_plain
+from ..checks import check_count, check_data
 from ..nn.corruptions import CORRUPTIONS, STRENGTHS
-from ..nn.losses import accuracy, log_softmax
+from ..nn.losses import accuracy, agreement, expected_calibration_error
 from ..nn.training import Data, Model, predict
 from .tables import format_table
 
@@ -74,8 +74,18 @@ def robustness(
         For instance the dense one: how often the model says the same.
     seed : int
         Settles the corruptions: the same images for every model.
+
+    Raises
+    ------
+    ValueError
+        For the targets of a regression.
     """
     x, y = check_data("data", data)
+    if y.ndim != 1 or y.dtype.kind not in "iu":
+        raise ValueError(
+            f"y of data must be integer labels (N,), not {y.dtype} of {y.shape}: robustness is the accuracy of a "
+            "classification; a regression has none, and what turns or moves an image may change its target"
+        )
     check_count("seed", seed, at_least=0)
     options = {"batch_size": batch_size, "threads": threads}
     corrupted = {}
@@ -88,53 +98,3 @@ def robustness(
     logits = predict(model, x, **options)
     same = None if reference is None else agreement(logits, predict(reference, x, **options))
     return Robustness(accuracy(logits, y), corrupted, expected_calibration_error(logits, y), same)
-
-
-def agreement(logits: np.ndarray, others: np.ndarray) -> float:
-    """Fraction of the samples for which two models (N, K) prefer the same class; a NaN prefers none.
-
-    Examples
-    --------
-    >>> agreement(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[5.0, 1.0], [2.0, 1.0]]))
-    0.5
-    """
-    for name, each in (("logits", logits), ("others", others)):
-        check_float_array(name, each, ndim=2)
-    if logits.shape != others.shape or not len(logits):
-        raise ValueError(f"others must be of the shape of logits, {logits.shape}, and hold samples, not {others.shape}")
-    known = ~(np.isnan(logits) | np.isnan(others)).any(axis=1)
-    return float(((logits.argmax(axis=1) == others.argmax(axis=1)) & known).mean())
-
-
-def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, *, bins: int = 15) -> float:
-    """How far the probability of the preferred class is from how often it is right (Naeini et al. 2015).
-
-    Notes
-    -----
-    p_n = max_k softmax(z[n])[k] falls into bin B_m where (m - 1) / bins < p_n <= m / bins (Guo et al. 2017, eq. 3):
-
-    ECE = sum_m |B_m| / N |accuracy(B_m) - mean p over B_m|
-
-    Examples
-    --------
-    Two samples with p = 0.9, of which one is right.
-
-    >>> logits = np.log(np.array([[0.9, 0.1], [0.9, 0.1]]))
-    >>> round(expected_calibration_error(logits, np.array([0, 1])), 6)
-    0.4
-    """
-    right = _is_right(logits, labels)
-    if not np.isfinite(logits).all():
-        raise ValueError("logits must be finite: NaN and infinity have no probabilities to be judged")
-    sure = np.exp(log_softmax(logits.astype(np.float64))).max(axis=1)
-    which = np.clip(np.ceil(sure * check_count("bins", bins)).astype(int) - 1, 0, bins - 1)
-    gaps = np.bincount(which, weights=right - sure, minlength=bins)
-    return float(np.abs(gaps).sum() / len(sure))
-
-
-def _is_right(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    check_float_array("logits", logits, ndim=2)
-    labels = np.asarray(check_plain("labels", labels))
-    if labels.shape != logits.shape[:1] or not len(labels) or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"labels must be {len(logits)} integers, at least one, not {labels.dtype} {labels.shape}")
-    return logits.argmax(axis=1) == labels

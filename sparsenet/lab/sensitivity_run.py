@@ -10,6 +10,7 @@ from ..pruning.scores import CRITERIA
 from .output import NOTES, Narrator, write_json
 from .plots import plot_sensitivity
 from .sensitivity import Sensitivity, sensitivity
+from .task import task_of
 
 QUICK = {"sparsities": (0.5, 0.9), "seconds": 0.05}
 
@@ -44,6 +45,7 @@ def run_sensitivity(
         threads=threads,
         seed=seed,
         on_progress=narrator.progress,
+        **task_of(samples).judge,
         **(QUICK if quick else {}),
     )
     narrator.line(str(report))

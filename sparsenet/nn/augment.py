@@ -1,6 +1,6 @@
 """Augmentation of images in training: random functions (x, rng) -> x for `fit(..., augment=)`.
 
-For photographs `compose(shift(), flip())`, for digits `compose(shift(2), rotate())`: a mirrored digit is none.
+For photographs `compose(shift(), flip())`, for digits `compose(shift(2), rotate(), noise())`: a mirrored digit is none.
 
 Letters: n sample, c channel, (h, w) position of images of H x W; what lies outside of an image is 0, the mean colour of
 standardised images, the background of digits. Each sample has its own random numbers, all of its channels the same.
@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..checks import check_count, check_float_array, check_fraction
+from ..checks import check_count, check_float_array, check_fraction, check_positive
 
 Augmentation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
@@ -110,6 +110,22 @@ def rotate_by(x: np.ndarray, degrees: np.ndarray) -> np.ndarray:
 
     upper, lower = ((1 - right) * corner(k) + right * corner(k + 1) for k in (0, width + 4))
     return (1 - below) * upper + below * lower
+
+
+def noise(deviation: float = 0.2) -> Augmentation:
+    """Normal noise in every pixel, of a strength of its own for each image, up to `deviation` in the unit of x.
+
+    Notes
+    -----
+    y[n,c,h,w] = x[n,c,h,w] + s_n e[n,c,h,w],   s_n ~ U(0, deviation),   e ~ N(0, 1)
+    """
+    check_positive("deviation", deviation, zero=True)
+
+    def augment(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        strength = rng.uniform(0, deviation, len(_check_images(x))).astype(x.dtype)
+        return x + strength[:, None, None, None] * rng.standard_normal(x.shape, x.dtype)
+
+    return augment
 
 
 def compose(*functions: Augmentation) -> Augmentation:

@@ -1,4 +1,4 @@
-"""Losses: (output, target) -> (value, gradient with respect to the output), both averaged over the samples.
+"""Losses: (output, target) -> (value, gradient with respect to the output), both averaged over the samples; metrics.
 
 A loss may carry its second derivative too, as an attribute: `loss.hessian_product(output, target, tangent)`, which is
 (d^2 L / d output^2) tangent. What needs it (see `hessian_product`) says so where it is missing.
@@ -7,7 +7,7 @@ A loss may carry its second derivative too, as an attribute: `loss.hessian_produ
 import numpy as np
 from scipy.linalg import norm
 
-from ..checks import check_float_array, check_plain
+from ..checks import check_count, check_float_array, check_plain
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -92,6 +92,56 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
             f"(for a regression give metric=r_squared)"
         )
     return float(np.mean((logits.argmax(axis=1) == labels) & ~np.isnan(logits).any(axis=1)))
+
+
+def agreement(logits: np.ndarray, others: np.ndarray) -> float:
+    """Fraction of the samples for which two models (N, K) prefer the same class; a NaN prefers none.
+
+    Examples
+    --------
+    >>> agreement(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[5.0, 1.0], [2.0, 1.0]]))
+    0.5
+    """
+    for name, each in (("logits", logits), ("others", others)):
+        check_float_array(name, each, ndim=2)
+    if logits.shape != others.shape or not len(logits):
+        raise ValueError(f"others must be of the shape of logits, {logits.shape}, and hold samples, not {others.shape}")
+    known = ~(np.isnan(logits) | np.isnan(others)).any(axis=1)
+    return float(((logits.argmax(axis=1) == others.argmax(axis=1)) & known).mean())
+
+
+def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, *, bins: int = 15) -> float:
+    """How far the probability of the preferred class is from how often it is right (Naeini et al. 2015).
+
+    Notes
+    -----
+    p_n = max_k softmax(z[n])[k] falls into bin B_m where (m - 1) / bins < p_n <= m / bins (Guo et al. 2017, eq. 3):
+
+    ECE = sum_m |B_m| / N |accuracy(B_m) - mean p over B_m|
+
+    Examples
+    --------
+    Two samples with p = 0.9, of which one is right.
+
+    >>> logits = np.log(np.array([[0.9, 0.1], [0.9, 0.1]]))
+    >>> round(expected_calibration_error(logits, np.array([0, 1])), 6)
+    0.4
+    """
+    right = _is_right(logits, labels)
+    if not np.isfinite(logits).all():
+        raise ValueError("logits must be finite: NaN and infinity have no probabilities to be judged")
+    sure = np.exp(log_softmax(logits.astype(np.float64))).max(axis=1)
+    which = np.clip(np.ceil(sure * check_count("bins", bins)).astype(int) - 1, 0, bins - 1)
+    gaps = np.bincount(which, weights=right - sure, minlength=bins)
+    return float(np.abs(gaps).sum() / len(sure))
+
+
+def _is_right(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    check_float_array("logits", logits, ndim=2)
+    labels = np.asarray(check_plain("labels", labels))
+    if labels.shape != logits.shape[:1] or not len(labels) or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels must be {len(logits)} integers, at least one, not {labels.dtype} {labels.shape}")
+    return logits.argmax(axis=1) == labels
 
 
 def r_squared(output: np.ndarray, target: np.ndarray) -> float:

@@ -55,6 +55,14 @@ def uniform_angles(degrees: float, count: int, rng: np.random.Generator) -> np.n
     return np.array([degrees * (2 * rng.random() - 1) for _ in range(count)])
 
 
+def noisy(x: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
+    """A strength for each image, then to each pixel a normal number of its own times that."""
+    strengths, y = [deviation * rng.random() for _ in x], np.zeros(x.shape)
+    for place in np.ndindex(x.shape):
+        y[place] = x[place] + strengths[place[0]] * rng.standard_normal()
+    return y
+
+
 def composed(x: np.ndarray, rng: np.random.Generator, functions: list[Callable]) -> np.ndarray:
     """The first of the functions, then the others."""
     if not functions:

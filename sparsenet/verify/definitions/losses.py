@@ -34,6 +34,28 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
     return hits / len(labels)
 
 
+def agreement(logits: np.ndarray, others: np.ndarray) -> float:
+    """The part of the samples for which the first of the largest numbers stands at the same place in both."""
+    alike = 0
+    for row, other in zip(logits.tolist(), others.tolist(), strict=True):
+        alike += row.index(max(row)) == other.index(max(other))
+    return alike / len(logits)
+
+
+def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
+    """Each bin's |rate of the right ones - mean probability|, weighted by how many samples are in it."""
+    members: dict[int, list[tuple[float, bool]]] = {}
+    for logs, label in zip(log_softmax(logits).tolist(), labels.tolist(), strict=True):
+        sure = math.exp(max(logs))
+        number = next(m for m in range(1, bins + 1) if sure <= m / bins or m == bins)
+        members.setdefault(number, []).append((sure, logs.index(max(logs)) == label))
+    total = 0.0
+    for found in members.values():
+        right = sum(hit for _, hit in found) / len(found)
+        total += len(found) / len(labels) * abs(right - math.fsum(sure for sure, _ in found) / len(found))
+    return total
+
+
 def r_squared(output: np.ndarray, target: np.ndarray) -> float:
     """1 - sum (y - t)^2 / sum (t - mean t)^2, the mean of each column."""
     missed = spread = 0.0

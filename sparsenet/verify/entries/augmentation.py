@@ -43,6 +43,11 @@ def _compose(function, oracle, rng) -> Iterator[Comparison]:
     yield "y", function(*functions)(x, rng), oracle(x, other, functions)
 
 
+def _noise(function, oracle, rng) -> Iterator[Comparison]:
+    x, other = rng.standard_normal((4, 2, 3, 4)), copy.deepcopy(rng)
+    yield "y", function(0.7)(x, rng), oracle(x, 0.7, other)
+
+
 ENTRIES = (
     Entry(
         "augment.shift",
@@ -71,5 +76,6 @@ ENTRIES = (
         "rotation matrix, bilinear interpolation",
     ),
     Entry("augment.rotate", "augmentation", augment.rotate, definitions.uniform_angles, _rotate, "definition"),
+    Entry("augment.noise", "augmentation", augment.noise, definitions.noisy, _noise, "definition"),
     Entry("augment.compose", "augmentation", augment.compose, definitions.composed, _compose, "definition"),
 )

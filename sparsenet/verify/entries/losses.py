@@ -62,6 +62,12 @@ def _slopes(loss: Callable, oracle: Callable, logits: np.ndarray, targets: np.nd
     return loss(logits, targets)[1], oracle(lambda: loss(logits, targets)[0], logits)
 
 
+def _calibration(function, oracle, rng) -> Iterator[Comparison]:
+    for options in ({}, {"bins": 4}, {"bins": 1}):
+        logits, labels = 2 * rng.standard_normal((60, 3)), rng.integers(3, size=60)
+        yield f"ECE, {options or 'by default'}", function(logits, labels, **options), oracle(logits, labels, **options)
+
+
 ENTRIES = (
     Entry(
         "losses.log_softmax",
@@ -113,6 +119,23 @@ ENTRIES = (
         same(lambda rng: [(rng.integers(3, size=(40, 4)).astype(float), rng.integers(4, size=40))]),  # with ties
         "definition",
         EXACT,
+    ),
+    Entry(
+        "losses.agreement",
+        "loss",
+        losses.agreement,
+        definitions.agreement,
+        same(lambda rng: [tuple(rng.integers(3, size=(2, 40, 4)).astype(float))]),  # with ties
+        "definition",
+        EXACT,
+    ),
+    Entry(
+        "losses.expected_calibration_error",
+        "loss",
+        losses.expected_calibration_error,
+        definitions.expected_calibration_error,
+        _calibration,
+        "Naeini et al. 2015; Guo et al. 2017, equation 3",
     ),
     Entry(
         "losses.r_squared",
