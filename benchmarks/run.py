@@ -1,6 +1,6 @@
 """Sparse inference beside dense engines: each in a process of its own, interleaved, checked before it is timed.
 
-    python benchmarks/run.py [--threads 1 2] [--only conv blocks] [--batch 1 32] [--rounds 7]
+    python benchmarks/run.py [--threads 1 2] [--only conv blocks] [--batch 1 32] [--rounds 7] [--skip torch-compile]
     python benchmarks/run.py --quick                          two tiny cases, within a minute
     python benchmarks/run.py --plot RESULT.json PLOT.png      draw a stored result
 
@@ -8,7 +8,8 @@ Engines that are not installed are skipped with a note (peers: pip install torch
 case every engine holds its program ready, and all take turns for `--rounds` rounds; a turn is a burst of calls, its
 result their median, and the figure of a program is the median over its bursts. Dense peers take the same time whatever
 the weights are: they run once per case, with the weights of its highest sparsity. Compiling and the first call are
-recorded apart. The result is one JSON file per number of threads, written anew after each case, and tables on stdout.
+recorded apart. The result is one JSON file per CPU and number of threads, written anew after each case, and tables on
+stdout, the last of them what is to be reached beside what was.
 """
 
 import argparse
@@ -17,20 +18,24 @@ import json
 import os
 import pickle
 import platform
+import re
 import sys
 import tempfile
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import llvmlite.binding as llvm
 import numpy as np
 import tables
 import workloads
 from peers import ENGINES
 from worker import MALLOC_VARIABLES, TOLERANCE, Worker
 
-from sparsenet.lab.environment import describe_environment
+from sparsenet.engine.peak import numbers_at_once
+from sparsenet.lab.environment import describe_environment, processor_name
 from sparsenet.lab.output import write_json
+from sparsenet.machine.vectors import WIDEST
 
 RESULTS = Path(__file__).parent / "results"
 PAUSE = 0.015  # seconds before a burst, in which the threads of the engine before it stop spinning
@@ -84,11 +89,13 @@ def take_turns(results, workers, rounds):
             result |= dict(zip(names, levels.round(3).tolist(), strict=True))
 
 
-def measure(cases, threads, rounds, path):
-    """Measure the cases with so many threads, write the JSON to `path` and return it."""
+def measure(cases, threads, rounds, path, skip=()):
+    """Measure the cases with so many threads on engines that are not to `skip`, write the JSON to `path`, return it."""
     with tempfile.TemporaryDirectory() as folder:
         result = describe_run(threads, rounds)
-        workers = {name: Worker(name, threads, Path(folder)) for name in ENGINES}
+        for name in skip:
+            del result["engines"][name]
+        workers = {name: Worker(name, threads, Path(folder)) for name in result["engines"]}
         for name, worker in workers.items():
             result["engines"][name]["skipped"] = worker.skipped
         usable = {name: worker for name, worker in workers.items() if not worker.skipped}
@@ -125,12 +132,26 @@ def describe_run(threads, rounds):
 
 
 def describe_machine():
-    """Cores and vector flags; flags are known on Linux only."""
+    """Cores, the CPU's kind, whether it multiplies 512 bits at once, vector flags; flags are known on Linux only."""
     try:
         words = set(Path("/proc/cpuinfo").read_text().split())
     except OSError:
         words = set()
-    return {"cores": os.cpu_count(), "flags": [flag for flag in FLAGS if flag in words]}
+    return {
+        "cores": os.cpu_count(),
+        "cpu": llvm.get_host_cpu_name(),
+        "whole_512": numbers_at_once() == 16 if WIDEST == 16 else None,
+        "flags": [flag for flag in FLAGS if flag in words],
+    }
+
+
+def folder_name(processor, cpu):
+    """Where results of this CPU are kept.
+
+    >>> folder_name("AMD EPYC", "znver3"), folder_name("Intel(R) Xeon(R) CPU @ 2.00GHz", "sapphirerapids")
+    ('amd-epyc-znver3', 'intel-r-xeon-r-cpu-2-00ghz-sapphirerapids')
+    """
+    return re.sub("[^a-z0-9]+", "-", f"{processor} {cpu}".lower()).strip("-")
 
 
 def load_average():
@@ -164,8 +185,9 @@ def build_parser():
     parser.add_argument(
         "--out",
         type=Path,
-        help="unless given benchmarks/results/run-<threads>t.json, of a part of the cases part-<threads>t.json",
+        help="unless given benchmarks/results/<cpu>/run-<threads>t.json, of a part of the cases part-<threads>t.json",
     )
+    parser.add_argument("--skip", nargs="+", default=[], choices=[*ENGINES], metavar="ENGINE", help=", ".join(ENGINES))
     parser.add_argument("--plot", type=Path, nargs=2, metavar=("JSON", "PNG"))
     return parser
 
@@ -183,9 +205,12 @@ def main():
     if not cases:
         parser.error("no case has this group and batch")
     name = "part" if options.quick or options.only or options.batch else "run"
+    folder = RESULTS / folder_name(processor_name(), llvm.get_host_cpu_name())
     rounds = options.rounds or (2 if options.quick else 7)
     for threads in options.threads:
-        print(tables.report(measure(cases, threads, rounds, options.out or RESULTS / f"{name}-{threads}t.json")))
+        path = options.out or folder / f"{name}-{threads}t.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        print(tables.report(measure(cases, threads, rounds, path, options.skip)))
 
 
 if __name__ == "__main__":

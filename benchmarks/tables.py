@@ -5,9 +5,44 @@ form of sparsenet takes its place, under its own name.
 """
 
 from statistics import geometric_mean
+from typing import NamedTuple
 
 PEER, OWN = "over_best_dense", "over_own_dense"
 BUSY = 0.05  # share of a CPU that an idle engine may use without a remark
+
+
+class Target(NamedTuple):
+    """What cases of some groups are to reach at one sparsity: geometric mean and lowest of their speed-ups.
+
+    `ending` is how the names of the cases end: those of blocks.
+    """
+
+    what: str
+    groups: tuple[str, ...]
+    sparsity: float
+    mean: float
+    lowest: float = 0.0
+    ending: str = ""
+
+
+def _targets(what, groups, means, lowest=(0,) * 5, ending=""):
+    return [
+        Target(what, groups, *numbers, ending)
+        for numbers in zip((0.7, 0.8, 0.9, 0.95, 0.97), means, lowest, strict=True)
+    ]
+
+
+TARGETS = [
+    *_targets("convolutions", ("conv",), (2.0, 3.0, 5.0, 8.0, 10.0), (1.2, 1.6, 2.5, 3.5, 4.5)),
+    *_targets("4x1 blocks", ("blocks",), (2.3, 3.8, 7.0, 11.0, 14.0), ending="blocks of 4x1"),
+    *_targets("networks", ("networks", "branches"), (1.3, 2.0, 3.5, 5.0, 6.0)),
+    Target("dense in a plan", ("dense",), 0.0, 0.95, 0.85),
+    Target("unstructured", ("dense",), 0.5, 1.3),
+    Target("2x1 blocks", ("blocks",), 0.5, 1.7, ending="blocks of 2x1"),
+    Target("break-even", ("breakeven",), 0.25, 1.0),
+    Target("depthwise", ("depthwise",), 0.7, 1.0),
+    Target("fully connected, 2 to 16 samples", ("few samples",), 0.7, 1.0),
+]
 
 
 def measured(results, *roles):
@@ -119,6 +154,27 @@ def means_table(cases):
     return markdown(header, rows)
 
 
+def targets_table(cases):
+    """What is to be reached, beside what was; for the targets of which there are cases."""
+    header = ["what", "sparsity", "cases", "geometric mean", "to reach", "lowest", "to reach", "reached"]
+    rows = []
+    for target in TARGETS:
+        found = [
+            row[PEER]
+            for case in cases
+            if case["group"] in target.groups and case["name"].endswith(target.ending)
+            for row in case["speedups"]
+            if row["sparsity"] == target.sparsity and row[PEER] is not None
+        ]
+        if found:
+            mean, lowest = geometric_mean(found), min(found)
+            reached = "yes" if mean >= target.mean and lowest >= target.lowest else "no"
+            least = ratio(target.lowest) if target.lowest else "-"
+            goals = [ratio(mean), ratio(target.mean), ratio(lowest), least, reached]
+            rows.append([target.what, percent(target.sparsity), str(len(found)), *goals])
+    return markdown(header, rows)
+
+
 def remarks(result):
     """What was skipped, what failed, and who kept a CPU busy while the others were timed."""
     for name, engine in result["engines"].items():
@@ -135,13 +191,21 @@ def remarks(result):
                 yield f"- {where} failed: {each['failed']}"
 
 
+def cpu_of(environment):
+    """The processor and, where that was recorded, its kind and how wide it multiplies."""
+    bits = {True: "512 bits at once", False: "512 bits in halves", None: "no 512 bits"}
+    known = [environment["cpu"], bits[environment["whole_512"]]] if "cpu" in environment else []
+    return ", ".join([environment["processor"], *known])
+
+
 def report(result):
     """All tables of a result, and the remarks."""
     cases = result["cases"]
-    parts = [f"## {result['threads']} thread{'s' * (result['threads'] > 1)}, {result['environment']['processor']}"]
+    parts = [f"## {result['threads']} thread{'s' * (result['threads'] > 1)}, {cpu_of(result['environment'])}"]
     for group in dict.fromkeys(case["group"] for case in cases):
         parts += [f"### {group}", group_table([case for case in cases if case["group"] == group])]
     parts += ["### speed-up of sparsenet over the best dense peer", means_table(cases)]
+    parts += ["### to reach", targets_table(cases)]
     return "\n\n".join([*parts, *filter(None, ["\n".join(remarks(result))])]) + "\n"
 
 
@@ -167,7 +231,7 @@ def draw(result, path):
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel("sparsity (% of the weights removed)")
     axes.set_ylabel("speed-up over the best dense peer")
-    axes.set_title(f"{result['environment']['processor']}, threads: {result['threads']}; thick: geometric means")
+    axes.set_title(f"{cpu_of(result['environment'])}, threads: {result['threads']}; thick: geometric means")
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, format="png", dpi=120)

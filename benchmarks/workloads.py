@@ -9,9 +9,8 @@ import numpy as np
 import sparsenet as sn
 
 SEED = 20260101
-SPARSE = (0.8, 0.9, 0.95)
+SPARSE = (0.7, 0.8, 0.9, 0.95, 0.97)
 FROM_HALF = (0.5, *SPARSE)
-FROM_SEVENTY = (0.7, *SPARSE)
 BREAK_EVEN = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 # (in, out, kernel, stride, height = width); the padding is half of the kernel
 CONVS = (
@@ -23,15 +22,18 @@ CONVS = (
     (512, 512, 1, 1, 14),
     (64, 128, 3, 2, 28),
     (32, 64, 5, 1, 28),
+    # sizes that fill no vectors, and a large one
+    (48, 40, 3, 1, 17),
+    (96, 96, 3, 1, 20),
+    (64, 64, 3, 1, 56),
+    (512, 512, 3, 1, 7),
 )
-LARGE = CONVS[1:4]
+LARGE, ODD = CONVS[1:4], CONVS[9]
 # the same, dilation, groups; the padding keeps the size
-KINDS = (
-    (64, 64, 3, 1, 28, 2, 1),
-    (128, 128, 3, 1, 28, 1, 4),
-    (128, 128, 3, 1, 28, 1, 128),
-    (128, 128, 3, 2, 28, 1, 128),
-)
+KINDS = ((64, 64, 3, 1, 28, 2, 1), (128, 128, 3, 1, 28, 1, 4))
+DEPTHWISE = ((128, 128, 3, 1, 28, 1, 128), (128, 128, 3, 2, 28, 1, 128))
+LINEARS = ((1568, 128), (1024, 1024), (4096, 4096))
+FEW_SAMPLES = (2, 4, 7, 16)
 
 
 @dataclass(frozen=True)
@@ -131,11 +133,11 @@ def _convs(group: str, layers: tuple, batches: tuple, sparsities: tuple, block: 
             yield Case(group, name, build, (inputs, size, size), batch, sparsities, block)
 
 
-def _linears(layers: tuple, batches: tuple, sparsities: tuple) -> Iterator[Case]:
+def _linears(group: str, layers: tuple, batches: tuple, sparsities: tuple) -> Iterator[Case]:
     for inputs, outputs in layers:
         for batch in batches:
             build = partial(linear_layer, inputs, outputs)
-            yield Case("linear", f"{inputs}->{outputs}", build, (inputs,), batch, sparsities)
+            yield Case(group, f"{inputs}->{outputs}", build, (inputs,), batch, sparsities)
 
 
 def _networks() -> Iterator[Case]:
@@ -147,7 +149,7 @@ def _networks() -> Iterator[Case]:
         ("vgg_like", vgg_like, (3, 32, 32), 32),
     ):
         for batch in (1, large):
-            yield Case("networks", name, build, shape, batch, (0.9, 0.95))
+            yield Case("networks", name, build, shape, batch, SPARSE)
 
 
 def _branches() -> Iterator[Case]:
@@ -157,7 +159,7 @@ def _branches() -> Iterator[Case]:
         ("mobilenet_small", partial(sn.models.mobilenet_small, seed=SEED), 32),
     ):
         for batch in (1, 32):
-            yield Case("branches", name, build, (3, size, size), batch, FROM_SEVENTY)
+            yield Case("branches", name, build, (3, size, size), batch, SPARSE)
 
 
 def all_cases() -> list[Case]:
@@ -166,8 +168,10 @@ def all_cases() -> list[Case]:
         *_convs("conv", CONVS, (1, 32), SPARSE),
         *blocks,
         *_convs("kinds", KINDS, (1, 32), SPARSE),
-        *_linears(((1568, 128), (1024, 1024), (4096, 4096)), (1, 64, 256), SPARSE),
-        *_convs("dense", LARGE, (1, 32), (0.0, 0.5)),
+        *_convs("depthwise", DEPTHWISE, (1, 32), SPARSE),
+        *_linears("linear", LINEARS, (1, 64, 256), SPARSE),
+        *_linears("few samples", ((2048, 1000), LINEARS[1]), FEW_SAMPLES, (0.0, *SPARSE)),
+        *_convs("dense", (*LARGE, ODD), (1, 32), (0.0, 0.5)),
         *_networks(),
         *_branches(),
         *_convs("breakeven", LARGE[:2], (1,), BREAK_EVEN),
@@ -176,7 +180,7 @@ def all_cases() -> list[Case]:
 
 def quick_cases() -> list[Case]:
     """Two that take no time, for the tests."""
-    return [*_convs("conv", ((8, 16, 3, 1, 8),), (1,), (0.0, 0.9)), *_linears(((64, 32),), (4,), (0.0, 0.9))]
+    return [*_convs("conv", ((8, 16, 3, 1, 8),), (1,), (0.0, 0.9)), *_linears("linear", ((64, 32),), (4,), (0.0, 0.9))]
 
 
 def reference_output(network: sn.Network, x: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ def convolve(x, weight, mask, bias, geometry, rows, *, relu=False, parts=1, tile
     layer = sn.Conv2d(x.shape[1], len(weight), weight.shape[2:], *geometry)
     folded = FoldedLayer(layer, to_csr(weight, mask, groups), bias, relu)
     g = lowering.geometry_of(layer, x.shape[1:])
-    ways = list(tiling._sample_tilings(g, rows, float(mask.mean()), relu, len(x)))
+    ways = list(tiling._sample_tilings(g, tiling.Terms(rows, float(mask.mean()), relu, LANES, LANES), len(x)))
     way = min((way for way in ways if tile in (None, way.tile)), key=lambda way: way.cost)
     return run(step_with(way, layer, folded, rows), x, parts)
 
@@ -90,7 +90,7 @@ def test_every_tile_of_samples(rng, rows):
     weight = rng.standard_normal((9, 3, 3, 3)).astype(np.float32)
     mask = blocked_mask(rng, weight.shape, rows, 0.5)
     g = tiling.Geometry(x.shape[1:], 9, (3, 3), padding=(1, 1))
-    tiles = {way.tile for way in tiling._sample_tilings(g, rows, 0.5, False, len(x))}
+    tiles = {way.tile for way in tiling._sample_tilings(g, tiling.Terms(rows, 0.5, False, LANES, LANES), len(x))}
     assert len(tiles) > 3
     expected = expected_of(x, weight * mask, bias, ONCE)
     for tile in tiles:

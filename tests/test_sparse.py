@@ -181,10 +181,11 @@ def pooling_oracle(images):
 def every_tiling(g, height):
     """The cheapest tiling with each tile that the registers hold."""
     if height == LINE:
-        ways = tiling._channel_tilings(g, 1.0, False)
+        ways = tiling._channel_tilings(g, tiling.Terms(LINE, 1.0, False, LINE, WIDEST))
     else:
-        ways = [*tiling._line_tilings(g, height, 1.0, False)]
-        ways += tiling._pointwise_tilings(g, height, 1.0, False) if g.pointwise else []
+        terms = tiling.Terms(height, 1.0, False, LANES, WIDEST)
+        ways = [*tiling._line_tilings(g, terms)]
+        ways += tiling._pointwise_tilings(g, terms) if g.pointwise else []
     return list({(way.tile, way.sizes.pointwise): way for way in ways}.values())
 
 

@@ -20,9 +20,9 @@ def test_taps_by_hand():
 
 def test_columns_that_reach_beyond_a_line_get_a_copy_each():
     near = Geometry((1, 40, 40), 1, (1, 1))
-    assert column_taps(near).count == 1
+    assert column_taps(near, LANES).count == 1
     far = Geometry((1, 40, 40), 1, (1, 3), dilation=(1, 9))
-    assert column_taps(far) == Taps((0, 1, 2), (0, 0, 0), 9)
+    assert column_taps(far, LANES) == Taps((0, 1, 2), (0, 0, 0), 9)
     assert row_taps(Geometry((1, 40, 40), 1, (3, 1), dilation=(9, 1))) == Taps((0, 0, 0), (0, 9, 18), 1)
 
 

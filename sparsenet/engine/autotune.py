@@ -1,5 +1,6 @@
 """Which form of a layer is the fastest on this machine: candidates, measured."""
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,11 +11,12 @@ from scipy.sparse import bsr_array, csr_array
 
 from ..kernels.sparse_matrix import is_blocked
 from ..kernels.tiling import tile_convolution, tile_linear
-from ..machine.vectors import LINE
+from ..machine.vectors import LINE, WIDTHS
 from ..nn.layers import Conv2d
 from .fallbacks import Run, run_blas, run_csr_loops, run_scipy
 from .folding import FoldedLayer
-from .lowering import geometry_of, lower_convolution, lower_linear, lower_single
+from .lowering import geometry_of, lower_convolution, lower_linear, lower_single, name_of
+from .peak import numbers_at_once
 from .program import CompiledStep, Program
 
 ANY_DENSE = "any dense"  # the faster of "dense" and "blas"
@@ -67,34 +69,49 @@ def candidates(form: str, folded: FoldedLayer, setting: Setting) -> dict[str, Ca
     python = {"csr loops": run_csr_loops, "scipy": run_scipy}
     if form in python:
         return {form: lambda: Candidate(lambda: folded.matrix, run=python[form](folded))}
+    base, widths = _split(form)
     full, single = folded.sparsity == 0, _is_single(folded, setting)
-    found = {}
-    if form == "csr" or (form == "auto" and not full):
-        found["csr"] = lambda: _lower(folded, lambda: folded.matrix, setting)
+    matrices: dict[str, tuple[int, Callable[[], Matrix]]] = {}  # of each form: outputs of a block, the matrix
+    if base == "csr" or (base == "auto" and not full):
+        matrices["csr"] = 1, lambda: folded.matrix
     for rows in _blocks(folded) if not single and not full else ():
         name = f"bsr {rows}x1"
-        if form in ("auto", name) and is_blocked(folded.matrix, rows):
-            found[name] = lambda rows=rows: _lower(folded, partial(folded.as_blocks, rows), setting)
-    limit = MOST_DENSE_SINGLE if single else MOST_DENSE
-    tried = form == "auto" and folded.sparsity < limit
-    if form in ("dense", ANY_DENSE) or tried:
-        found["dense"] = lambda: _lower(folded, partial(folded.as_dense, _dense_block(folded, setting)), setting)
-    if form in ("blas", ANY_DENSE) or tried:
+        if base in ("auto", name) and is_blocked(folded.matrix, rows):
+            matrices[name] = rows, partial(folded.as_blocks, rows)
+    tried = base == "auto" and folded.sparsity < (MOST_DENSE_SINGLE if single else MOST_DENSE)
+    if base in ("dense", ANY_DENSE) or tried:
+        rows = _dense_block(folded, setting)
+        matrices["dense"] = rows, partial(folded.as_dense, rows)
+    found = {}
+    for name, (rows, matrix) in matrices.items():
+        apart = len(WIDTHS) > 1 and not single and rows < LINE and base in ("auto", ANY_DENSE)
+        for each in [(lanes,) for lanes in WIDTHS] if apart else [widths]:
+            exact = name_of(name, each[0]) if apart else name
+            found[exact] = partial(_lower, folded, matrix, setting, each)
+    if base in ("blas", ANY_DENSE) or tried:
         found["blas"] = lambda: Candidate(partial(folded.as_dense, 1), run=run_blas(folded))
     return found
+
+
+def _split(form: str) -> tuple[str, tuple[int, ...]]:
+    """The form without the width of its tiles, and the widths that they may have on this machine."""
+    named = re.fullmatch(r"(.+), (\d+) lanes", form)
+    if not named:
+        return form, WIDTHS
+    return named[1], tuple(lanes for lanes in WIDTHS if lanes == int(named[2])) or WIDTHS
 
 
 def _is_single(folded: FoldedLayer, setting: Setting) -> bool:
     return not isinstance(folded.layer, Conv2d) and setting.batch <= FEW_SAMPLES
 
 
-def _lower(folded: FoldedLayer, matrix: Callable[[], Matrix], setting: Setting) -> Candidate:
+def _lower(folded: FoldedLayer, matrix: Callable[[], Matrix], setting: Setting, widths: tuple[int, ...]) -> Candidate:
     if isinstance(folded.layer, Conv2d):
-        step = lower_convolution(folded, matrix(), setting.input_shape, batch=setting.batch)
+        step = lower_convolution(folded, matrix(), setting.input_shape, batch=setting.batch, widths=widths)
     elif _is_single(folded, setting):
         step = lower_single(folded, matrix())
     else:
-        step = lower_linear(folded, matrix(), setting.batch, setting.threads)
+        step = lower_linear(folded, matrix(), setting.batch, setting.threads, widths=widths)
     return Candidate(matrix, step)
 
 
@@ -106,8 +123,10 @@ def _dense_block(folded: FoldedLayer, setting: Setting) -> int:
 
     def cost(rows: int) -> float:
         if isinstance(folded.layer, Conv2d):
-            return tile_convolution(geometry_of(folded.layer, setting.input_shape), rows, samples=setting.batch).cost
-        return tile_linear(folded.layer.in_features, folded.layer.out_features, batch, rows).cost
+            g = geometry_of(folded.layer, setting.input_shape)
+            return tile_convolution(g, rows, samples=setting.batch, at_once=numbers_at_once()).cost
+        inputs, outputs = folded.layer.in_features, folded.layer.out_features
+        return tile_linear(inputs, outputs, batch, rows, at_once=numbers_at_once()).cost
 
     return min(_blocks(folded) or (1,), key=cost)
 
@@ -127,10 +146,11 @@ def choose(found: Mapping[str, Callable[[], Candidate]], setting: Setting) -> Ch
     """The fastest candidate (the only one unmeasured), and what each took: best of several interleaved calls.
 
     A winner that the model of costs thinks much slower than another one may owe it to a burst of the machine's other
-    users: then all are measured again.
+    users: then all are measured again. Of the widths of a form's tiles those are measured of which the model is unsure.
     """
     built = {name: build() for name, build in found.items()}
     costs = {name: candidate.compiled.cost for name, candidate in built.items() if candidate.compiled}
+    built = {name: candidate for name, candidate in built.items() if not _is_poor_width(name, costs)}
     if len(built) == 1:
         return Choice(*next(iter(built.items())), {}, costs)
     runs = {name: runnable(candidate, setting) for name, candidate in built.items()}
@@ -156,8 +176,15 @@ def is_unlikely(best: str, costs: Mapping[str, float]) -> bool:
     >>> is_unlikely("dense", {"csr": 1.0, "dense": 3.0}), is_unlikely("blas", {"csr": 1.0, "dense": 1.2})
     (True, False)
     """
-    cost = costs.get(best) or costs.get("dense", 0.0)
+    dense = (cost for name, cost in costs.items() if _split(name)[0] == "dense")
+    cost = costs.get(best) or min(dense, default=0.0)
     return cost > UNLIKELY * min((each for each in costs.values() if each), default=cost)
+
+
+def _is_poor_width(name: str, costs: Mapping[str, float]) -> bool:
+    """Whether the model is sure that the same form is faster in tiles of another width."""
+    same = [cost for other, cost in costs.items() if _split(other)[0] == _split(name)[0]]
+    return costs.get(name, 0.0) > UNLIKELY * min(same, default=0.0)
 
 
 def _measure(runs: dict[str, Run], input_shape: tuple, shape: tuple, seconds: float) -> dict[str, float]:

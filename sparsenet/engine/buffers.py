@@ -8,7 +8,7 @@ different samples and steps, between two stages all have met.
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ..machine.vectors import LANES
+from ..machine.vectors import LINE
 
 GIVEN = -1
 ALIGNMENT = 64  # bytes: a cache line
@@ -99,7 +99,7 @@ def assign_buffers(
     local = {root: steps for root, steps in inner.items() if times[min(steps)] == times[max(steps)]}
     shared = {root: steps for root, steps in inner.items() if root not in local}
     # a margin, as vectors may be read whole; and so that two large buffers do not lie at the same place of the cache
-    local_blocks = [Block(_aligned_bytes(sizes[root] + LANES), min(s), max(s)) for root, s in local.items()]
+    local_blocks = [Block(_aligned_bytes(sizes[root] + LINE), min(s), max(s)) for root, s in local.items()]
     blocks = [Block(_aligned_bytes(sizes[r] * batch), times[min(s)], times[max(s)]) for r, s in shared.items()]
     (local_offsets, local_bytes), (offsets, shared_bytes) = place_by_lifetime(local_blocks), place_by_lifetime(blocks)
     places = {root: ("local", offset) for root, offset in zip(local, local_offsets, strict=True)}

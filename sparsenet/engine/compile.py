@@ -50,7 +50,8 @@ def compile(
 
         - "auto": unless there is a reason. It measures the forms that may be the fastest for each layer, on this
           machine, at this batch and with these threads: "dense", "blas", "csr", and "bsr 2x1", "bsr 4x1", "bsr 16x1"
-          where so many output channels share what they keep.
+          where so many output channels share what they keep. Where registers hold 512 bits, tiles may be made of whole
+          ones or of halves ("csr, 16 lanes", "csr, 8 lanes"): unless the model is sure, both are measured.
         - "dense": every weight multiplied, pruned ones as zeros: the baseline to compare with. The faster of "dense"
           (tiles in registers) and "blas".
         - "csr": direct sparse convolution, whatever the sparsity; to compare sparsities without a change of form.
@@ -88,7 +89,7 @@ def compile(
                 on_layer(node.name, number, len(network.nodes))
             frozen.add(node)
         steps, output_shape = frozen.steps, frozen.shapes[network.nodes[-1].name]
-        chosen = {step.name: step.form for step in steps if step.form}
+        chosen = {step.name: step.exact_form for step in steps if step.form}
         for parameter in network.parameters().values():
             parameter.state.clear()  # the copy is for inference
         again = partial(compile, network, input_shape, batch=batch, threads=threads, form=chosen)
@@ -171,7 +172,7 @@ class _Frozen:
         if not found:
             raise ValueError(f"form of {node.name!r} must be one that this layer can take, not {form!r}")
         choice = choose(found, setting)
-        chosen, candidate = choice.form, choice.candidate
+        chosen, candidate = choice.form.partition(",")[0], choice.candidate
         compiled, names, inputs = candidate.compiled, folded.names, node.inputs
         if compiled and compiled.samples == 1 and isinstance(folded.layer, Conv2d):
             compiled, names, inputs = self._fuse(node, folded, candidate, setting, fixed=not choice.measured)
@@ -209,18 +210,19 @@ class _Frozen:
 
         Unless the form was `fixed`, pooling is left apart where that is faster.
         """
-        names, matrix = folded.names, candidate.matrix()
+        names, matrix, widths = folded.names, candidate.matrix(), (candidate.compiled.tile.width,)
         last = names[-1] if names else node.name
         pool = pool_behind(self.network, last)
         if pool:
-            fused = lower_convolution(folded, matrix, setting.input_shape, pool=True)
+            fused = lower_convolution(folded, matrix, setting.input_shape, pool=True, widths=widths)
             after = lower_plain(pool.layer, setting.shape, self.shapes[pool.name])
             if fused and (fixed or pays(fused, [candidate.compiled, after], setting)):
                 return fused, (*names, pool.name), node.inputs
         added = None if folded.relu else addition_behind(self.network, last)
         if added and added.name not in self._folded:
             behind = relu_behind(self.network, added)
-            fused = lower_convolution(replace(folded, relu=bool(behind)), matrix, setting.input_shape, adds=True)
+            ahead = replace(folded, relu=bool(behind))
+            fused = lower_convolution(ahead, matrix, setting.input_shape, adds=True, widths=widths)
             if fused:
                 (other,) = set(added.inputs) - {last}
                 return fused, (*names, added.name, *behind), (*node.inputs, other)

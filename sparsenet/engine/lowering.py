@@ -18,7 +18,7 @@ from ..kernels.weight_packing import (
     pack_slices,
     size_single,
 )
-from ..machine.vectors import LANES, LINE
+from ..machine.vectors import LANES, LINE, WIDTHS
 from ..nn.layer import Layer
 from ..nn.layers import Conv2d, ReLU
 from ..nn.merge import Add, Concat, PadShortcut
@@ -27,11 +27,17 @@ from ..nn.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from . import entry_points
 from .entry_points import AddSizes, ConcatSizes, PadSizes, PoolSizes, ScaleSizes, ScaleWeights
 from .folding import FoldedLayer, is_pool_of_squares
+from .peak import numbers_at_once
 from .program import CompiledStep
 
 SUMS_BYTES = 512 * 1024  # of sums that one part of a fully connected layer should keep: they stay in the second cache
 PRIVATE_BYTES = 2 * 1024 * 1024  # of weights that each thread may read for itself
 STACKED_TILES = 4  # tiles of samples that read a chunk of the weights while it is in the cache
+
+
+def name_of(form: str, lanes: int) -> str:
+    """The name of a form in tiles of vectors of so many numbers, where there are several widths."""
+    return f"{form}, {lanes} lanes" if len(WIDTHS) > 1 else form
 
 
 def geometry_of(layer: Conv2d, input_shape: tuple) -> Geometry:
@@ -52,15 +58,25 @@ def lower_convolution(
     pool: bool = False,
     adds: bool = False,
     batch: int = 1,
+    widths: Sequence[int] = WIDTHS,
 ) -> CompiledStep | None:
     """Direct sparse convolution by `matrix`, with tiles of as many output channels as its blocks have.
 
     While the sums are in registers, with `adds` a second input is added to them, before ReLU, and with `pool` max
-    pooling of 2 x 2 squares follows; None where tiles do not allow it. In a `batch` the lanes may be samples.
+    pooling of 2 x 2 squares follows; None where tiles do not allow it. In a `batch` the lanes may be samples. The
+    vectors of the tiles have one of the `widths`.
     """
     g = geometry_of(folded.layer, input_shape)
-    density = _density(matrix, g.groups)
-    tiling = tile_convolution(g, block_of(matrix), density=density, relu=folded.relu, pool=pool, samples=batch)
+    tiling = tile_convolution(
+        g,
+        block_of(matrix),
+        density=_density(matrix, g.groups),
+        relu=folded.relu,
+        pool=pool,
+        samples=batch,
+        widths=widths,
+        at_once=numbers_at_once(),
+    )
     if tiling is None or (adds and tiling.tile.channel_lanes):
         return None
     if isinstance(tiling.sizes, SampleConvSizes):
@@ -110,14 +126,30 @@ def _lower_samples(folded: FoldedLayer, matrix: csr_array | bsr_array, g: Geomet
     )
 
 
-def lower_linear(folded: FoldedLayer, matrix: csr_array | bsr_array, batch: int, threads: int = 1) -> CompiledStep:
+def lower_linear(
+    folded: FoldedLayer,
+    matrix: csr_array | bsr_array,
+    batch: int,
+    threads: int = 1,
+    *,
+    widths: Sequence[int] = WIDTHS,
+) -> CompiledStep:
     """Fully connected layer for batches by `matrix`, in tiles of as many outputs as its blocks have; lanes are samples.
 
     Threads share the samples where each may read all weights, else the outputs.
     """
     outputs, inputs = folded.matrix.shape
     share = -(-batch // threads) if 8 * matrix.data.size <= PRIVATE_BYTES else batch
-    tiling = tile_linear(inputs, outputs, share, block_of(matrix), density=_density(matrix), relu=folded.relu)
+    tiling = tile_linear(
+        inputs,
+        outputs,
+        share,
+        block_of(matrix),
+        density=_density(matrix),
+        relu=folded.relu,
+        widths=widths,
+        at_once=numbers_at_once(),
+    )
     weights, sizes = pack_linear(matrix, folded.bias, tiling), tiling.sizes
     plane = tiling.tiles.plane
     stack = min(STACKED_TILES, -(-share // plane))

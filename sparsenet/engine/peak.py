@@ -1,4 +1,4 @@
-"""The highest rate at which one core multiplies and adds: what `Plan.explain` compares with."""
+"""How fast one core multiplies and adds: what `Plan.explain` compares with, and how wide its arithmetic is."""
 
 import time
 from functools import cache
@@ -8,10 +8,11 @@ import numpy as np
 from ..kernels.tile import keep, load, scale_add
 from ..machine.jit import kernel
 from ..machine.tile_shape import Tile
-from ..machine.vectors import REGISTERS
+from ..machine.vectors import REGISTERS, WIDEST, WIDTHS
 
 ROUNDS = 20_000  # of one timed call
 SECONDS = 0.05
+WHOLE = 1.5  # times as many numbers as with half registers: less is what two halves in turn do on a noisy machine
 
 
 @kernel
@@ -24,9 +25,9 @@ def _multiply_registers(tile, rounds, numbers):
 
 
 @cache
-def measure_peak() -> float:
+def measure_peak(lanes: int = WIDEST) -> float:
     """Multiply-adds a second of one core in float32, all operands in registers: the best of many short runs."""
-    tile = Tile(1, REGISTERS - 2, 1)
+    tile = Tile(1, REGISTERS - 2, 1, width=lanes)
     numbers = np.zeros(tile.size * tile.lanes, np.float32)
     _multiply_registers(tile, 1, numbers)
     best, deadline = float("inf"), time.perf_counter() + SECONDS
@@ -35,3 +36,15 @@ def measure_peak() -> float:
         _multiply_registers(tile, ROUNDS, numbers)
         best = min(best, time.perf_counter() - start)
     return ROUNDS * numbers.size / best
+
+
+@cache
+def numbers_at_once() -> int:
+    """Numbers that the machine multiplies in one go: those of a register, or half of them where it works in halves.
+
+    Measured where registers hold 512 bits: there are CPUs of both kinds, and the instructions are the same.
+    """
+    if len(WIDTHS) == 1:
+        return WIDEST
+    half = WIDTHS[0]
+    return WIDEST if measure_peak(WIDEST) > WHOLE * measure_peak(half) else half

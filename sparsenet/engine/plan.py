@@ -142,8 +142,10 @@ def _model(step: Step) -> str:
     known = sorted((cost, name) for name, cost in step.costs.items() if cost)
     if not known:
         return ""
-    tile = step.compiled.multiply.args[0] if step.compiled and step.compiled.multiply else None
-    lanes = "" if tile is None else f"; {tile.outputs} outputs x {tile.rows} rows x {tile.across} vectors"
+    tile = step.compiled.tile if step.compiled else None
+    lanes = (
+        "" if tile is None else f"; {tile.outputs} outputs x {tile.rows} rows x {tile.across} vectors of {tile.lanes}"
+    )
     return "; model: " + ", ".join(f"{name} {cost / known[0][0]:.2f}" for cost, name in known) + lanes
 
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from ..kernels.direct_sparse_conv import TILE_CALL, ConvSizes, Scratch, TileSizes
 from ..kernels.tiling import PACK_LINE
 from ..machine.pointers import write_record
+from ..machine.tile_shape import Tile
 from ..machine.vectors import LANES, LINE
 from ..machine.worker_pool import JOB, SPACING, STAGE, run_job
 from .buffers import GIVEN, Buffers, Region, assign_buffers
@@ -37,8 +39,8 @@ class CompiledStep:
         Numbers of one sample of the output.
     weights : NamedTuple of arrays, optional
         Packed weights.
-    multiply : function, optional
-        Compiles the multiplier of its tiles, once, and returns its address.
+    multiply : partial function, optional
+        Compiles the multiplier of its tile, the first argument, once, and returns its address.
     tiles : TileSizes, optional
         What the multiplier reads.
     packed, sums : int
@@ -60,7 +62,7 @@ class CompiledStep:
     input_sizes: tuple[int, ...]
     output_size: int
     weights: tuple | None = None
-    multiply: Callable[[], int] | None = None
+    multiply: partial[int] | None = None
     tiles: TileSizes | None = None
     packed: int = 0
     sums: int = 0
@@ -69,6 +71,11 @@ class CompiledStep:
     pieces: int = 1
     work: int = 0
     cost: float = 0.0
+
+    @property
+    def tile(self) -> Tile | None:
+        """The tile that its multiplier is compiled for."""
+        return self.multiply.args[0] if self.multiply else None
 
     def divided(self, threads: int, batch: int) -> "CompiledStep":
         """The same step for few images, its outputs divided among the threads where that is better than its areas."""
@@ -213,8 +220,8 @@ class Prepared:
         """Write the steps' records but for spans; returns where in a workspace local buffers begin, and its stride."""
         own = _Room()
         own.take(TILE_CALL.itemsize // 4)
-        packed = own.take(max(step.packed for step in steps) + LANES)
-        sums = own.take(max(step.sums for step in steps) + LANES)
+        packed = own.take(max(step.packed for step in steps) + LINE)
+        sums = own.take(max(step.sums for step in steps) + LINE)
         local = own.take(local_bytes // 4)
         for step, record, more in zip(steps, self.records, self.more, strict=True):
             frame = Frame(step.code(), more.ctypes.data, len(more))

@@ -25,7 +25,7 @@ import numpy as np
 
 from ..machine.jit import inlined, kernel
 from ..machine.pointers import call_tile, record_of
-from ..machine.vectors import LANES, LINE
+from ..machine.vectors import LINE
 from .input_packing import add_tile, pack_lines, pack_padded_rows, pack_positions, put_channels, put_tile
 from .lane_copy import prefetch
 from .tile import add, add_stored, fma, keep, load, relu, splat, store, store_maxima, zero
@@ -194,7 +194,7 @@ def multiply_tile(tile, adds, t, work, entries, indptr, spans, bias, packed, wai
     """
     chunk, place, room = work.chunk, work.place, work.room
     blocks, plane, pitch, step = t.blocks, t.plane, t.pitch, t.step
-    whole = tile.channel_lanes or (tile.rows - 1) * pitch + (tile.across - 1) * step + LANES <= room
+    whole = tile.channel_lanes or (tile.rows - 1) * pitch + (tile.across - 1) * step + tile.lanes <= room
     for o in range(work.first, work.last):
         entry, end = indptr[chunk * blocks + o], indptr[chunk * blocks + o + 1]
         begins, ends = spans[2 * o], spans[2 * o + 1]
@@ -212,7 +212,7 @@ def multiply_tile(tile, adds, t, work, entries, indptr, spans, bias, packed, wai
                 sums = add_stored(tile, sums, z, there, plane, pitch, step)
             else:
                 keep(tile, sums, waiting, kept)
-                add_tile(count, tile.rows, tile.across, z, there, plane, pitch, step, room, waiting, kept)
+                add_tile(count, tile.rows, tile.across, tile.lanes, z, there, plane, pitch, step, room, waiting, kept)
                 sums = load(tile, waiting, kept)
         if t.relu:
             sums = relu(sums)
@@ -226,7 +226,7 @@ def multiply_tile(tile, adds, t, work, entries, indptr, spans, bias, packed, wai
         if tile.channel_lanes:
             put_channels(count, tile.across, waiting, kept, y, there, plane)
         else:
-            put_tile(count, tile.rows, tile.across, waiting, kept, y, there, plane, pitch, step, room)
+            put_tile(count, tile.rows, tile.across, tile.lanes, waiting, kept, y, there, plane, pitch, step, room)
 
 
 @kernel

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..machine import maxpool_tile, register_tile, stored_tile
 from ..machine.tile_shape import Tile
-from ..machine.vectors import LANES, LINE, compiled_as
+from ..machine.vectors import LINE, compiled_as
 
 
 def _shape(tile: Tile) -> tuple[int, int, int, int]:
@@ -61,7 +61,7 @@ def add_stored(tile, sums, array, start, plane, pitch, step):
     others = np.empty_like(sums)
     for m, r, a in np.ndindex(sums.shape[:3]):
         first = start + m * plane + r * pitch + a * step
-        others[m, r, a] = array[first : first + LANES]
+        others[m, r, a] = array[first : first + tile.lanes]
     return sums + others
 
 
@@ -75,7 +75,7 @@ def store_maxima(tile, sums, array, start, plane, pitch, step):
     best = larger(rows[..., ::2], rows[..., 1::2])
     for m, r, a in np.ndindex(best.shape[:3]):
         first = start + m * plane + r * pitch + a * (step // 2)
-        array[first : first + LANES // 2] = best[m, r, a]
+        array[first : first + tile.lanes // 2] = best[m, r, a]
 
 
 def larger(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -96,7 +96,7 @@ def fma(tile, sums, entries, k, packed, base, step):
     if tile.channel_lanes:
         return sums + weights * packed[start : start + tile.across, None]
     rows, vectors = np.arange(tile.rows)[:, None, None] * LINE, np.arange(tile.across)[:, None] * step
-    return sums + weights[:, None, None, None] * packed[start + rows + vectors + np.arange(LANES)]
+    return sums + weights[:, None, None, None] * packed[start + rows + vectors + np.arange(tile.lanes)]
 
 
 @compiled_as(register_tile.add)

@@ -72,7 +72,8 @@ def pack_convolution(matrix: csr_array | bsr_array, bias: np.ndarray, g: Geometr
     c' length + (((p phases + h) depth + down) pitch + right) LINE.
     """
     sizes, by_sample = tiling.sizes, isinstance(tiling.sizes, SampleConvSizes)
-    below, across = row_taps(g), phases(g.kernel[1], g.stride[1], g.dilation[1]) if by_sample else column_taps(g)
+    below, lanes = row_taps(g), tiling.tile.lanes
+    across = phases(g.kernel[1], g.stride[1], g.dilation[1]) if by_sample else column_taps(g, lanes)
     channel, i, j = np.indices((g.shape[0], *g.kernel)).reshape(3, -1)
     if not by_sample and sizes.row_pitch:
         copy, place = 0 * j, i * g.dilation[0] * sizes.row_pitch + j * g.dilation[1]

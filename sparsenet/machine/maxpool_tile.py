@@ -7,13 +7,17 @@ from numba.extending import intrinsic
 from .register_tile import vectors_of
 from .vectors import I64, LANES, address, check, data_of, further, load_at, shuffle, store_at
 
-EVEN, ODD = (list(range(parity, 2 * LANES, 2)) for parity in (0, 1))
-
 
 def _larger(builder, a, b):
     """Maximum of each lane; NaN where a or b is NaN."""
     larger = builder.select(builder.fcmp_ordered(">", a, b), a, b)  # b where b is NaN
     return builder.select(builder.fcmp_unordered("uno", a, a), a, larger)
+
+
+def _larger_of_pairs(builder, low, high):
+    """Maximum of each two lanes beside each other, of two vectors."""
+    even, odd = (list(range(parity, 2 * low.type.count, 2)) for parity in (0, 1))
+    return _larger(builder, shuffle(builder, low, high, even), shuffle(builder, low, high, odd))
 
 
 @intrinsic
@@ -28,7 +32,7 @@ def max_of_squares(typing_context, source, upper, lower, target, place):
                 address(context, builder, signature.args[0], args[0], further(builder, s, half)) for s in args[1:3]
             ]
             halves.append(_larger(builder, *(load_at(builder, place) for place in places)))
-        best = _larger(builder, shuffle(builder, *halves, EVEN), shuffle(builder, *halves, ODD))
+        best = _larger_of_pairs(builder, *halves)
         store_at(builder, best, address(context, builder, signature.args[3], args[3], args[4]))
         return context.get_dummy_value()
 
@@ -46,10 +50,10 @@ def store_maxima(typing_context, tile, sums, array, start, plane, pitch, step):
         maxima += maxima[-1:] * (len(maxima) % 2)
         for i in range(0, len(maxima), 2):  # the squares of two vectors fill one
             pair = maxima[i : i + 2]
-            best = _larger(builder, shuffle(builder, *pair, EVEN), shuffle(builder, *pair, ODD))
+            best = _larger_of_pairs(builder, *pair)
             for half, place in enumerate(places[i : i + 2]):
-                check(context, builder, signature.args[2], args[2], place, LANES // 2)
-                lanes = list(range(half * LANES // 2, (half + 1) * LANES // 2))
+                check(context, builder, signature.args[2], args[2], place, shape.lanes // 2)
+                lanes = list(range(half * shape.lanes // 2, (half + 1) * shape.lanes // 2))
                 some = shuffle(builder, best, best, lanes)
                 pointer = data_of(context, builder, signature.args[2], args[2], place)
                 store_at(builder, some, builder.bitcast(pointer, some.type.as_pointer()))

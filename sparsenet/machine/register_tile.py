@@ -24,11 +24,8 @@ from .vectors import (
     F32,
     I32,
     I64,
-    LANES,
     LINE,
-    LINE_VECTOR,
     LITTLE_ENDIAN,
-    VECTOR,
     WIDEST,
     address,
     broadcast,
@@ -47,7 +44,7 @@ class TileType(types.Type):
 
     def __init__(self, tile: Tile):
         self.tile = tile
-        super().__init__(f"{tile}, {LANES} lanes")
+        super().__init__(f"{tile}")
 
 
 class SumsType(types.Type):
@@ -55,12 +52,12 @@ class SumsType(types.Type):
 
     def __init__(self, tile: Tile):
         self.tile = tile
-        super().__init__(f"sums of {tile}, {LANES} lanes")
+        super().__init__(f"sums of {tile}")
 
     @property
     def vector(self) -> ir.VectorType:
         """LLVM type of one vector."""
-        return LINE_VECTOR if self.tile.channel_lanes else VECTOR
+        return ir.VectorType(F32, self.tile.lanes)
 
 
 register_model(TileType)(models.OpaqueModel)
@@ -120,7 +117,7 @@ def _weight(builder, sums, numbers, m):
     """Weight m, of those that begin at a pointer, in all lanes; where lanes are channels the vector of all weights."""
     if sums.tile.channel_lanes:
         return load_at(builder, builder.bitcast(numbers, sums.vector.as_pointer()))
-    return broadcast(builder, load_at(builder, builder.gep(numbers, [ir.Constant(I64, m)])))
+    return broadcast(builder, load_at(builder, builder.gep(numbers, [ir.Constant(I64, m)])), sums.tile.lanes)
 
 
 # --- splat: the number of each output in all of its lanes ----------------------------------------------------------
@@ -197,9 +194,9 @@ def fma(typing_context, tile, sums, entries, k, packed, base, step):
         for _ in range(0 if shape.channel_lanes else shape.across - 1):
             starts.append(builder.add(starts[-1], args[6]))
         for start in starts:
-            size = shape.across if shape.channel_lanes else (shape.rows - 1) * LINE + LANES
+            size = shape.across if shape.channel_lanes else (shape.rows - 1) * LINE + shape.lanes
             check(context, builder, signature.args[4], args[4], start, size)
-        columns = [address(context, builder, signature.args[4], args[4], start) for start in starts]
+        columns = [address(context, builder, signature.args[4], args[4], s, vector=sums.vector) for s in starts]
         return fill(builder, sums, add_products(builder, shape, vectors_of(builder, sums, args[1]), weights, columns))
 
     index = types.intp
@@ -213,7 +210,7 @@ def _read_entry(builder, sums, entry):
         low, high = both, builder.lshr(both, ir.Constant(I64, 32))
         bits = builder.trunc(high if LITTLE_ENDIAN else low, I32)
         offset = builder.and_(low, ir.Constant(I64, 0xFFFFFFFF)) if LITTLE_ENDIAN else high
-        vector = broadcast(builder, builder.bitcast(bits, F32))
+        vector = broadcast(builder, builder.bitcast(bits, F32), sums.tile.lanes)
         return offset, [lambda: vector]
     numbers = builder.gep(builder.bitcast(entry, F32.as_pointer()), [ir.Constant(I64, 1)])
     weights = [lambda m=m: _weight(builder, sums, numbers, m) for m in range(sums.tile.outputs)]
@@ -224,7 +221,7 @@ def _add_positions(builder, tile, totals, weights, columns):
     """totals[m, v] += weight m piece v. The fewer of the two are held in registers, the others pass through one."""
 
     def piece(v):
-        row = ir.Constant(I64, v // tile.across * (LINE // LANES))
+        row = ir.Constant(I64, v // tile.across * (LINE // tile.lanes))
         return load_at(builder, builder.gep(columns[v % tile.across], [row]))
 
     count = tile.rows * tile.across

@@ -8,9 +8,7 @@ from .register_tile import fill, vectors_of
 from .vectors import (
     F32,
     I64,
-    LANES,
     LINE,
-    VECTOR,
     WIDEST,
     address,
     check,
@@ -41,7 +39,7 @@ def store(typing_context, tile, sums, array, start, plane, pitch, step):
 
 def _store_positions(builder, tile, vectors, pointer_to, start, plane, pitch, step):
     for vector, place in zip(vectors, _places(builder, tile, start, plane, pitch, step), strict=True):
-        store_at(builder, vector, builder.bitcast(pointer_to(place, LANES), VECTOR.as_pointer()))
+        store_at(builder, vector, builder.bitcast(pointer_to(place, tile.lanes), vector.type.as_pointer()))
 
 
 def _places(builder, tile, start, plane, pitch, step):
@@ -91,8 +89,8 @@ def add_stored(typing_context, tile, sums, array, start, plane, pitch, step):
             return args[1]
 
         def pointer_to(place):
-            check(context, builder, signature.args[2], args[2], place, LANES)
-            return address(context, builder, signature.args[2], args[2], place)
+            check(context, builder, signature.args[2], args[2], place, shape.lanes)
+            return address(context, builder, signature.args[2], args[2], place, vector=sums.vector)
 
         start, plane, pitch, step = args[3:]
         places = _places(builder, shape, start, plane, pitch, step)

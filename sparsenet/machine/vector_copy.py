@@ -6,11 +6,12 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .vectors import (
+    F32,
     I32,
     I64,
     LANES,
     LINE,
-    VECTOR,
+    WIDEST,
     address,
     broadcast,
     check,
@@ -25,14 +26,19 @@ from .vectors import (
     transposed,
 )
 
-ZERO = ir.Constant(VECTOR, None)
+REGISTER = ir.VectorType(F32, WIDEST)  # lines are copied in as large pieces as registers hold
+ZERO = ir.Constant(REGISTER, None)
 
 
-def _between(builder, first_lane, first, last):
-    """Mask of the lanes, counted from `first_lane`, that are at least `first` and below `last`."""
-    lanes = range_of(LANES, first_lane)
-    low, high = (broadcast(builder, builder.trunc(bound, I32)) for bound in (first, last))
+def _between(builder, first_lane, first, last, count=WIDEST):
+    """Mask of `count` lanes from `first_lane` on: those that are at least `first` and below `last`."""
+    lanes = range_of(count, first_lane)
+    low, high = (broadcast(builder, builder.trunc(bound, I32), count) for bound in (first, last))
     return builder.and_(builder.icmp_signed(">=", lanes, low), builder.icmp_signed("<", lanes, high))
+
+
+def _register_at(context, builder, array_type, array, place):
+    return address(context, builder, array_type, array, place, vector=REGISTER)
 
 
 def _check_lanes(context, builder, signature, args, first, last):
@@ -52,8 +58,8 @@ def clear_line(typing_context, target, place):
     def emit(context, builder, signature, args):
         forbid_unrolling(builder)
         check(context, builder, signature.args[0], args[0], args[1], LINE)
-        for begin in range(0, LINE, LANES):
-            pointer = address(context, builder, signature.args[0], args[0], further(builder, args[1], begin))
+        for begin in range(0, LINE, WIDEST):
+            pointer = _register_at(context, builder, signature.args[0], args[0], further(builder, args[1], begin))
             store_at(builder, ZERO, pointer)
         return context.get_dummy_value()
 
@@ -65,10 +71,10 @@ def copy_line(typing_context, source, start, first, last, target, place):
     def emit(context, builder, signature, args):
         forbid_unrolling(builder)
         _check_lanes(context, builder, signature, args, args[2], args[3])
-        for begin in range(0, LINE, LANES):
+        for begin in range(0, LINE, WIDEST):
             mask = _between(builder, begin, args[2], args[3])
-            source = address(context, builder, signature.args[0], args[0], further(builder, args[1], begin))
-            target = address(context, builder, signature.args[4], args[4], further(builder, args[5], begin))
+            source = _register_at(context, builder, signature.args[0], args[0], further(builder, args[1], begin))
+            target = _register_at(context, builder, signature.args[4], args[4], further(builder, args[5], begin))
             store_at(builder, masked_load(builder, source, mask), target)
         return context.get_dummy_value()
 
@@ -83,13 +89,13 @@ def copy_every_second(typing_context, source, start, first, last, target, place)
         double = [builder.shl(bound, ir.Constant(I64, 1)) for bound in args[2:4]]
         double[1] = further(builder, double[1], -1)  # the element behind the last one may not exist
         _check_lanes(context, builder, signature, args, *double)
-        for begin in range(0, LINE, LANES):
+        for begin in range(0, LINE, WIDEST):
             halves = []
-            for half in (2 * begin, 2 * begin + LANES):
-                pointer = address(context, builder, signature.args[0], args[0], further(builder, args[1], half))
+            for half in (2 * begin, 2 * begin + WIDEST):
+                pointer = _register_at(context, builder, signature.args[0], args[0], further(builder, args[1], half))
                 halves.append(masked_load(builder, pointer, _between(builder, half, *double)))
-            target = address(context, builder, signature.args[4], args[4], further(builder, args[5], begin))
-            store_at(builder, shuffle(builder, *halves, list(range(0, 2 * LANES, 2))), target)
+            target = _register_at(context, builder, signature.args[4], args[4], further(builder, args[5], begin))
+            store_at(builder, shuffle(builder, *halves, list(range(0, 2 * WIDEST, 2))), target)
         return context.get_dummy_value()
 
     index = types.intp
@@ -108,7 +114,7 @@ def put_lanes(typing_context, source, start, count, target, place):
                 check(context, builder, signature.args[3], args[3], args[4], LANES)
                 store_at(builder, vector, target)
             with otherwise:
-                mask = _between(builder, 0, ir.Constant(I64, 0), args[2])
+                mask = _between(builder, 0, ir.Constant(I64, 0), args[2], LANES)
                 masked_store(builder, vector, target, mask)
         return context.get_dummy_value()
 
@@ -120,7 +126,7 @@ def put_lanes(typing_context, source, start, count, target, place):
 def add_lanes(typing_context, source, start, count, target, place):
     def emit(context, builder, signature, args):
         check(context, builder, signature.args[3], args[3], args[4], LANES)
-        mask = _between(builder, 0, ir.Constant(I64, 0), args[2])
+        mask = _between(builder, 0, ir.Constant(I64, 0), args[2], LANES)
         piece = masked_load(builder, address(context, builder, signature.args[0], args[0], args[1]), mask)
         target = address(context, builder, signature.args[3], args[3], args[4])
         store_at(builder, builder.fadd(load_at(builder, target), piece), target)

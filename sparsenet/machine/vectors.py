@@ -7,7 +7,6 @@ import platform
 import sys
 from collections.abc import Callable
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import config
 from numba.core import cgutils
@@ -28,9 +27,9 @@ X86 = platform.machine() in ("x86_64", "AMD64")
 LINE = 16  # float32 numbers in a cache line
 WIDEST = 16 if "avx512f" in FEATURES else 8 if "avx2" in FEATURES else 4  # numbers in a register
 REGISTERS = 32 if "avx512vl" in FEATURES or not X86 else 16
-# CPUs that do 512 bits in two halves: two loads of 256 bits take no longer, and find their operand in half a line
-IN_HALVES = config.CPU_NAME in (None, "host") and llvm.get_host_cpu_name() == "znver4"
-LANES = min(8, WIDEST) if IN_HALVES else WIDEST
+# Numbers in a vector of a tile: half a line finds its operand at any shift within a line, a whole one does more at once
+WIDTHS = (8, 16) if WIDEST == 16 else (WIDEST,)
+LANES = WIDTHS[0]  # of the narrowest: in such pieces numbers are transposed and edges written
 VECTOR = ir.VectorType(F32, LANES)
 LINE_VECTOR = ir.VectorType(F32, LINE)  # in as many registers as it takes
 LITTLE_ENDIAN = sys.byteorder == "little"
@@ -62,9 +61,9 @@ def data_of(context, builder, array_type, array, *indices):
     return pointer
 
 
-def address(context, builder, array_type, array, *indices):
+def address(context, builder, array_type, array, *indices, vector=VECTOR):
     """The same as a pointer to a vector."""
-    return builder.bitcast(data_of(context, builder, array_type, array, *indices), VECTOR.as_pointer())
+    return builder.bitcast(data_of(context, builder, array_type, array, *indices), vector.as_pointer())
 
 
 def check(context, builder, array_type, array, start, size):
