@@ -54,8 +54,8 @@ def train(network, data, epochs, seed, **options):
     )
 
 
-def train_dense(data, epochs, seed):
-    network = sn.models.lenet_5(data.x.shape[1:], 10, seed=seed)
+def train_dense(model, data, epochs, seed):
+    network = model(data.x.shape[1:], 10, seed=seed)
     train(network, data, epochs, seed)
     return network
 
@@ -87,7 +87,7 @@ def judged(network, test, corrupted, reference):
 
 
 def run_seed(data, test, corrupted, seed, epochs):
-    dense, rows = train_dense(data, epochs, seed), {}
+    dense, rows = train_dense(sn.models.lenet_5, data, epochs, seed), {}
     reference = sn.predict(dense, test.x, threads=1)
 
     def note(name, network):
