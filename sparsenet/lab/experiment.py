@@ -7,6 +7,7 @@ import numpy as np
 
 from ..data.datasets import Dataset, load_dataset
 from ..engine.compile import compile
+from ..engine.plan import Plan
 from ..files.atomic_write import check_folder
 from ..files.checkpoint import count_bytes, save_network
 from ..nn.counting import count_total
@@ -21,16 +22,20 @@ from ..pruning.scores import CRITERIA
 from ..pruning.scoring import needs_of, score
 from ..pruning.strategies import STRATEGIES
 from ..pruning.surgery import remove_pruned_structures
-from .auto_prune import auto_prune
+from .auto_prune import AutoPruneReport, auto_prune
 from .budget import Budget, parse_budget
 from .costs import CostReport, cost_report
 from .environment import describe_environment
-from .output import NOTES, Narrator, write_json
+from .figures import show
+from .output import NOTES, Narrator, draw, write_json, write_text
 from .plots import plot_accuracy
 from .report import describe_gain
+from .run_page import run_page
+from .run_plots import run_pictures
+from .run_record import RunRecord, outputs_of, step_shares
 
 BATCH = 64
-FILES = ("dense.sparsenet", "pruned.sparsenet", "compacted.sparsenet", "accuracy.png", "summary.json")
+FILES = ("dense.sparsenet", "pruned.sparsenet", "compacted.sparsenet", "accuracy.png", "summary.json", "report.html")
 Seed = int | np.random.Generator
 
 
@@ -60,11 +65,11 @@ class Experiment:
 
 
 def run_experiment(experiment: Experiment, folder: str | Path, narrator: Narrator | None = None) -> dict:
-    """Run it, write networks, plot and `summary.json` into `folder`, and return the summary.
+    """Run it, write networks, `summary.json`, plot and report into `folder`, and return the summary.
 
-    Every file is written whole or not at all; the summary comes last. It has `experiment.sparsity` under
-    `sparsity_requested`, or with the strategy max_threshold under `rate`; the other of the two is null. With a budget
-    both are, and `auto_prune` has what was tried.
+    Every file is written whole or not at all; the summary comes after the networks, what is drawn last. It has
+    `experiment.sparsity` under `sparsity_requested`, or with the strategy max_threshold under `rate`; the other of the
+    two is null. With a budget both are, and `auto_prune` has what was tried.
     """
     narrator = narrator or Narrator()
     data = load_dataset(experiment.dataset, folder=experiment.data)
@@ -90,19 +95,57 @@ def run_experiment(experiment: Experiment, folder: str | Path, narrator: Narrato
         batch: cost_report(pruned, data.input_shape, dense=dense, compacted=compacted, batch=batch, **conditions)
         for batch in (1, BATCH)
     }
-    summary = _summarize(experiment, data, dense, pruned, history, reports) | {"auto_prune": found}
-    _plot(folder, history, narrator)
+    return _report(experiment, folder, data, (dense, pruned), history, found, reports, narrator)
+
+
+def _report(
+    experiment: Experiment,
+    folder: Path,
+    data: Dataset,
+    networks: tuple[Network, Network],
+    history: PruneHistory,
+    found: AutoPruneReport | None,
+    reports: dict[int, CostReport],
+    narrator: Narrator,
+) -> dict:
+    """Tell and write what was found: the summary first, which nothing that is drawn may cost."""
+    dense, pruned = networks
+    plan = compile(pruned, data.input_shape, batch=BATCH, threads=experiment.threads)
+    summary = _summarize(experiment, data, dense, pruned, plan, history, reports)
+    summary |= {"auto_prune": found and found.to_json()}
     write_json(folder / "summary.json", summary)
+    _plot(folder, history, narrator)
+    headline = _tell(reports, pruned, summary, narrator)
+    record = RunRecord(
+        summary,
+        headline,
+        asdict(experiment) | {"out": folder},
+        history,
+        found,
+        reports,
+        step_shares(plan),
+        dense,
+        pruned,
+        data.test.y,
+        outputs_of(dense, pruned, data.test.x, experiment.threads),
+        len(data.validation.y),
+    )
+    write_text(folder / "report.html", run_page(record, *show(run_pictures(record))))
+    return summary
+
+
+def _tell(reports: dict[int, CostReport], pruned: Network, summary: dict, narrator: Narrator) -> str:
+    """The costs, and what was gained as a sentence, which is returned too."""
     narrator.line(f"\n{reports[BATCH]}\n")
     single = reports[1].total
     narrator.line(
         f"one image at a time: {single.latency['sparse'].median_us:,.0f} us sparse, "
         f"{single.latency['dense'].median_us:,.0f} us dense, {single.speedup():.2f}x\n"
     )
-    narrator.line(
-        describe_gain(reports[BATCH], pruned.sparsity(), summary["accuracy_dense"], summary["accuracy_pruned"])
-    )
-    return summary
+    judged = summary["accuracy_dense"], summary["accuracy_pruned"]
+    headline = describe_gain(reports[BATCH], pruned.sparsity(), *judged)
+    narrator.line(headline)
+    return headline
 
 
 def _fit(
@@ -167,7 +210,7 @@ def _budget_of(experiment: Experiment, dense: Network, data: Dataset) -> Budget:
 
 def _prune_to_budget(
     experiment: Experiment, data: Dataset, dense: Network, narrator: Narrator
-) -> tuple[Network, PruneHistory, dict]:
+) -> tuple[Network, PruneHistory, AutoPruneReport]:
     rng = np.random.default_rng([experiment.seed, 1])
     pruned, report = auto_prune(
         dense,
@@ -184,17 +227,15 @@ def _prune_to_budget(
     )
     narrator.line(str(report))
     before = evaluate(dense, data.validation, threads=experiment.threads)
-    return pruned, PruneHistory(before.accuracy, before.loss, (), report.stopped), report.to_json()
+    return pruned, PruneHistory(before.accuracy, before.loss, (), report.stopped), report
 
 
 def _plot(folder: Path, history: PruneHistory, narrator: Narrator) -> None:
     if not history.rounds:
         return
     points = [(0.0, history.baseline_accuracy)] + [(r.sparsity, r.accuracy) for r in history.rounds]
-    try:
-        plot_accuracy(folder / "accuracy.png", *zip(*points, strict=True), history.baseline_accuracy)
-    except ImportError as error:
-        narrator.line(f"no plot: {error}")
+    columns = zip(*points, strict=True)
+    draw(lambda: plot_accuracy(folder / "accuracy.png", *columns, history.baseline_accuracy), narrator)
 
 
 def _summarize(
@@ -202,11 +243,11 @@ def _summarize(
     data: Dataset,
     dense: Network,
     pruned: Network,
+    plan: Plan,
     history: PruneHistory,
     reports: dict[int, CostReport],
 ) -> dict:
     report = reports[BATCH]
-    plan = compile(pruned, data.input_shape, batch=BATCH, threads=experiment.threads)
     options, is_rate = asdict(experiment), experiment.strategy == "max_threshold"
     requested = options.pop("sparsity")
     requested = None if experiment.budget else requested

@@ -9,7 +9,7 @@ from ..files.atomic_write import write_atomically
 from ..nn.training import Epoch
 from ..pruning.cycle import Round
 
-NOTES = 1 << 20  # bytes, more than a plot and a JSON take
+NOTES = 4 << 20  # bytes, more than a JSON, a plot and a report with its pictures take
 
 
 @dataclass
@@ -38,5 +38,21 @@ class Narrator:
 
 def write_json(path: Path, content: dict) -> None:
     """Write `content` as JSON, whole or not at all."""
-    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def draw(plot: Callable[[], object], narrator: Narrator) -> None:
+    """Draw and write a plot, or say why there is none; an error in writing is the caller's to know."""
+    try:
+        plot()
+    except OSError:
+        raise
+    except ImportError as error:
+        narrator.line(f"no plot: {error}")
+    except Exception as error:  # an installation of matplotlib that is broken raises anything
+        narrator.line(f"no plot: {type(error).__name__}: {error}")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text`, whole or not at all."""
     write_atomically(path, lambda file: file.write(text.encode()))
