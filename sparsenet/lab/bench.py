@@ -29,12 +29,13 @@ def run_bench(
     check_folder(folder, FILES, NOTES)
     settings = QUICK if quick else {"shapes": DEFAULT_SHAPES}
     waiting = [shape.name for shape in settings["shapes"]]
+    total = len(waiting)
 
     def tell(layer: LayerLatency | None) -> None:
         if layer is not None:
             narrator.line(describe_layer(layer))
         if waiting:
-            narrator.progress(f"measuring {waiting.pop(0)} ...")
+            narrator.progress(f"measuring {waiting.pop(0)} ...", total - len(waiting) - 1, total)
 
     tell(None)
     report = calibrate(batch=batch, threads=threads, on_layer=tell, **settings)
@@ -42,5 +43,7 @@ def run_bench(
     write_json(folder / "calibration.json", report.to_json())
     draw(lambda: plot_break_even(folder / "calibration.png", report), narrator)
     arguments = {"batch": batch, "threads": threads, "quick": quick, "out": folder}
-    write_text(folder / "calibration.html", bench_page(report, arguments, *show(bench_pictures(report))))
+    write_text(
+        folder / "calibration.html", bench_page(report, arguments, *show(bench_pictures(report), narrator.progress))
+    )
     return report

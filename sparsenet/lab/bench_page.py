@@ -18,7 +18,6 @@ def bench_pictures(report: BreakEvenReport) -> dict[str, Picture]:
             lambda: draw_break_even(report),
             f"Lines: the speed-up of each layer over its dense form against sparsity. It is faster from: {told}.",
             f"{_conditions(report).capitalize()}. Above the line at 1 the sparse form is the faster one.",
-            wide=True,
         )
     }
 

@@ -16,7 +16,7 @@ def png(levels: np.ndarray) -> bytes:
     rows, columns = levels.shape
     header = struct.pack(">IIBBBBB", columns, rows, 8, 3, 0, 0, 0)  # a byte a pixel, an index of the palette
     palette = bytes(part for level in range(KEPT + 1) for part in (FAINT if level <= GONE else INK))
-    alpha = bytes(ALPHA.get(level, 95 + 160 * (level - GONE) // (KEPT - GONE)) for level in range(KEPT + 1))
+    alpha = bytes(ALPHA.get(level, 135 + 120 * (level - GONE) // (KEPT - GONE)) for level in range(KEPT + 1))
     lines = np.zeros((rows, columns + 1), np.uint8)  # each after the number of its filter, 0: none
     lines[:, 1:] = levels
     chunks = {

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .page import Markup, join, tag
+from .page import Markup, captioned, join, row, tag
 
 MOST = 40  # classes: a larger table says nothing to a reader
 
@@ -27,8 +27,7 @@ def confusion_table(name: str, counts: np.ndarray) -> Markup:
         tag("tr", tag("th", k, scope="row"), *(_cell(int(n), n / max(own.sum(), 1), j == k) for j, n in enumerate(own)))
         for k, own in enumerate(counts)
     ]
-    whole = tag("table", tag("caption", caption), tag("thead", head), tag("tbody", *rows))
-    return tag("div", whole, class_="scroll matrix", role="region", tabindex="0", aria_label=caption)
+    return captioned(tag("table", tag("thead", head), tag("tbody", *rows)), caption, "matrix")
 
 
 def _cell(count: int, part: float, right: bool) -> Markup:
@@ -58,5 +57,5 @@ def confusions(labels: np.ndarray, outputs: dict[str, np.ndarray]) -> Markup:
     parts = [tag("p", describe_changes(labels, outputs["dense"], outputs["pruned"]))]
     if outputs["dense"].shape[1] <= MOST:
         tables = (confusion_table(name, confusion(labels, each)) for name, each in outputs.items())
-        parts.append(tag("div", *tables, class_="row"))
+        parts.append(row(*tables))
     return join(parts)

@@ -1,5 +1,6 @@
 """The whole process on one data set: train, prune round by round, compile, measure, write it all down."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -130,7 +131,7 @@ def _report(
         outputs_of(dense, pruned, data.test.x, experiment.threads),
         len(data.validation.y),
     )
-    write_text(folder / "report.html", run_page(record, *show(run_pictures(record))))
+    write_text(folder / "report.html", run_page(record, *show(run_pictures(record), narrator.progress)))
     return summary
 
 
@@ -149,7 +150,12 @@ def _tell(reports: dict[int, CostReport], pruned: Network, summary: dict, narrat
 
 
 def _fit(
-    experiment: Experiment, network: Network, data: Dataset, stage: str, epochs: int, seed: Seed, narrator: Narrator
+    experiment: Experiment,
+    network: Network,
+    data: Dataset,
+    epochs: int,
+    seed: Seed,
+    told: Callable[[Epoch], None],
 ) -> list[Epoch]:
     """Training and retraining alike: SGD with momentum, the learning rate falling to zero along a cosine."""
     optimizer = SGD(lr=0.05, momentum=0.9, weight_decay=5e-4)
@@ -163,13 +169,14 @@ def _fit(
         lr_schedule=cosine,
         batch_size=32 if len(data.train.y) < 10_000 else BATCH,
         seed=seed,
-        on_epoch=narrator.epoch(stage, epochs),
+        on_epoch=told,
         threads=experiment.threads,
     )
 
 
 def _train(experiment: Experiment, data: Dataset, network: Network, narrator: Narrator) -> None:
-    history = _fit(experiment, network, data, "training", experiment.epochs, experiment.seed, narrator)
+    told = narrator.epoch("training", experiment.epochs)
+    history = _fit(experiment, network, data, experiment.epochs, experiment.seed, told)
     accuracy = evaluate(network, data.validation, threads=experiment.threads).accuracy
     seconds = sum(epoch.seconds for epoch in history)
     narrator.line(
@@ -179,8 +186,8 @@ def _train(experiment: Experiment, data: Dataset, network: Network, narrator: Na
 
 
 def _prune(experiment: Experiment, data: Dataset, network: Network, narrator: Narrator) -> PruneHistory:
-    rng = np.random.default_rng([experiment.seed, 1])
-    epochs = experiment.retrain_epochs
+    rng, epochs = np.random.default_rng([experiment.seed, 1]), experiment.retrain_epochs
+    told = narrator.epoch("retraining", epochs, experiment.rounds)
     history = iterative_prune(
         network,
         data.train,
@@ -188,7 +195,7 @@ def _prune(experiment: Experiment, data: Dataset, network: Network, narrator: Na
         criterion=CRITERIA[experiment.criterion],
         strategy=STRATEGIES[experiment.strategy],
         schedule=SCHEDULES[experiment.schedule](experiment.rounds, experiment.sparsity),
-        retrain=lambda net: _fit(experiment, net, data, "retraining", epochs, rng, narrator),
+        retrain=lambda net: _fit(experiment, net, data, epochs, rng, told),
         max_drop=experiment.max_drop,
         seed=experiment.seed,
         on_round=narrator.round(experiment.rounds),
@@ -211,7 +218,8 @@ def _budget_of(experiment: Experiment, dense: Network, data: Dataset) -> Budget:
 def _prune_to_budget(
     experiment: Experiment, data: Dataset, dense: Network, narrator: Narrator
 ) -> tuple[Network, PruneHistory, AutoPruneReport]:
-    rng = np.random.default_rng([experiment.seed, 1])
+    rng, epochs = np.random.default_rng([experiment.seed, 1]), experiment.retrain_epochs
+    told = narrator.epoch("retraining", epochs, experiment.rounds)
     pruned, report = auto_prune(
         dense,
         data.train,
@@ -220,7 +228,7 @@ def _prune_to_budget(
         criterion=CRITERIA[experiment.criterion],
         granularity=STRATEGIES[experiment.strategy].granularity,
         rounds=experiment.rounds,
-        retrain=lambda net: _fit(experiment, net, data, "retraining", experiment.retrain_epochs, rng, narrator),
+        retrain=lambda net: _fit(experiment, net, data, epochs, rng, told),
         seed=experiment.seed,
         threads=experiment.threads,
         on_progress=narrator.progress,

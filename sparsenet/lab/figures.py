@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MISSING = "a plot needs matplotlib: pip install 'sparsenet[app]'"
 LOOK = {
     "font.family": "sans-serif",
-    "font.size": 11,
+    "font.size": 12,
     "text.color": LIGHT["ink"],
     "text.parse_math": False,  # a $ in the name of a layer is a $
     "axes.labelcolor": LIGHT["ink"],
@@ -46,7 +46,6 @@ class Picture:
     draw: Callable[[], "Figure"]
     alt: str
     caption: object
-    wide: bool = False
 
 
 def looks(name: str = "") -> AbstractContextManager:
@@ -60,7 +59,7 @@ def looks(name: str = "") -> AbstractContextManager:
     return style.context(["default", LOOK | {"svg.hashsalt": name, "axes.prop_cycle": lines}])
 
 
-def new_figure(width: float = 5.8, height: float = 3.7) -> "Figure":
+def new_figure(width: float = 5.8, height: float = 3.8) -> "Figure":
     """An empty figure, of inches."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -106,16 +105,18 @@ def to_svg(figure: "Figure", name: str, alt: str) -> Markup:
     return Markup(re.sub(r"\n\s*", "\n", svg).replace("<svg", f'<svg role="img" aria-label="{markup(alt)}"', 1).strip())
 
 
-def show(pictures: Mapping[str, Picture]) -> tuple[dict[str, Markup], str]:
+def show(pictures: Mapping[str, Picture], tell: Callable[[str, int, int], None]) -> tuple[dict[str, Markup], str]:
     """The figures for a page by name, and "" - or none of them, and a sentence that says why.
 
-    A report without plots is better than none: whatever befalls matplotlib costs the plots alone.
+    A report without plots is better than none: whatever befalls matplotlib costs the plots alone. `tell` is told what
+    is drawn, and how much is.
     """
     shown = {}
     try:
-        for name, picture in pictures.items():
+        for number, (name, picture) in enumerate(pictures.items()):
+            tell(f"drawing {name} ...", number, len(pictures))
             with looks(name):
-                shown[name] = figure(to_svg(picture.draw(), name, picture.alt), picture.caption, wide=picture.wide)
+                shown[name] = figure(to_svg(picture.draw(), name, picture.alt), picture.caption)
     except ImportError:
         return {}, "This page has plots too where matplotlib is installed: pip install 'sparsenet[app]'."
     except Exception as error:  # an installation that is broken raises anything

@@ -5,7 +5,7 @@ import numpy as np
 from .bitmap import GAP, GONE, KEPT, data_url, png, shade, shrink
 from .page import TIMES, Markup, figure, tag
 
-MOST = 640  # pixels of a side: larger matrices are shown by fields
+MOST = 480  # pixels of a side: larger matrices are shown by fields
 FEW = 4  # channels: so narrow a convolution is laid out in several columns
 STRIP = 3  # pixels of the height of the strip that tells the kept columns
 
@@ -18,14 +18,11 @@ def mask_figure(name: str, mask: np.ndarray) -> Markup:
     alt = f"Mask of {name}, {f' {TIMES} '.join(map(str, mask.shape))}: {kept}, {_kept_parts(mask)}."
     height, width = levels.shape
     address = data_url(png(levels))
-    picture = tag("img", src=address, alt=alt, width=width, height=height, style=f"max-width: {_shown(width)}px")
+    times = max(1, MOST // (2 * width))  # whole pixels for each of its own
+    size = {"width": width, "height": height, "style": f"max-width: {times * width}px"}
+    picture = tag("img", src=address, alt=alt, class_="enlarged" if times > 1 else None, **size)
     how = "a tile for each filter and input channel" if tiled else "a row for each output, a column for each input"
     return figure(picture, f"{name}: {kept}, {_kept_parts(mask)} ({how})")
-
-
-def _shown(width: int) -> int:
-    """Pixels that a picture may take at most: whole ones for each of its own."""
-    return width * max(1, MOST // (2 * width))
 
 
 def _kept_parts(mask: np.ndarray) -> str:

@@ -56,32 +56,39 @@ def bar(fraction: float, text: object) -> Markup:
     return tag("span", text, class_="bar", style=f"--part: {100 * min(max(fraction, 0), 1):.1f}%")
 
 
-def table(head: Sequence[object], rows: Iterable[Sequence[object]], caption: object, *, last: bool = False) -> Markup:
-    """A table that scrolls by itself where the page is narrow; `last`: the last row is a total."""
+def table(
+    head: Sequence[object],
+    rows: Iterable[Sequence[object]],
+    caption: object,
+    *,
+    last: bool = False,
+    narrow: bool = False,
+) -> Markup:
+    """A table that scrolls by itself where the page is narrow; `last`: the last row is a total; `narrow`: as it is."""
     rows = [list(row) for row in rows]
     top = tag("tr", *(tag("th", cell, scope="col") for cell in head))
     body = [
         tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:]), class_=total)
         for row, total in zip(rows, [*[None] * (len(rows) - 1), "total" if last else None], strict=True)
     ]
-    whole = tag("table", tag("caption", caption), tag("thead", top), tag("tbody", *body))
-    return tag("div", whole, class_="scroll", role="region", tabindex="0", aria_label=caption)
+    return captioned(tag("table", tag("thead", top), tag("tbody", *body)), caption, "narrow" if narrow else None)
 
 
-def figure(picture: Markup, caption: object, *, wide: bool = False) -> Markup:
+def captioned(content: Markup, caption: object, kind: str | None = None) -> Markup:
+    """A table under its caption, in a frame of its own."""
+    scroll = tag("div", content, class_="scroll", role="region", tabindex="0", aria_label=caption)
+    return tag("figure", tag("figcaption", caption), scroll, class_="table" + (f" {kind}" if kind else ""))
+
+
+def figure(picture: Markup, caption: object) -> Markup:
     """A picture with its caption."""
-    return tag("figure", picture, tag("figcaption", caption), class_="wide" if wide else None)
+    return tag("figure", picture, tag("figcaption", caption))
 
 
 def row(*figures: object) -> Markup:
     """Pictures or tables side by side, as many as there is room for."""
     shown = join(figures)
     return tag("div", shown, class_="row") if shown else Markup("")
-
-
-def details(summary: object, *parts: object) -> Markup:
-    """Parts that are shown once the reader asks for them."""
-    return tag("details", tag("summary", summary), *parts)
 
 
 def section(title: str, *parts: object) -> tuple[str, Markup]:

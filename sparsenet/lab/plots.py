@@ -51,7 +51,7 @@ def plot_break_even(path: str | Path, report: BreakEvenReport) -> None:
 
 def draw_break_even(report: BreakEvenReport) -> "Figure":
     """Speed-up over the dense form against sparsity, a line per layer beside 1 / (1 - s)."""
-    figure = new_figure(7.6, 4.4)
+    figure = new_figure(5.8, 4.6)
     axes = figure.add_subplot()
     sparsities = report.sparsities
     curve = [sparsities[0] + (sparsities[-1] - sparsities[0]) * step / 100 for step in range(101)]

@@ -24,6 +24,5 @@ def command_line(command: str, arguments: Mapping[str, object], *places: object)
 
 def repeat(line: str, environment: Mapping[str, str]) -> Markup:
     """The command to repeat it, and where it ran."""
-    rows = [(name, tag("span", value)) for name, value in environment.items()]
-    shown = table(("", "version or name"), rows, "The environment it ran in")
+    shown = table(("", ""), environment.items(), "The environment it ran in", narrow=True)
     return join([tag("pre", line, tabindex="0", aria_label="The command"), shown])

@@ -70,7 +70,8 @@ def _summary(record: RunRecord) -> Markup:
         *(_speed_row(report) for report in record.reports.values()),
     ]
     spread = f"; in brackets where the accuracy may be, with {count:,} test images" if record.classifies else ""
-    caption = f"Before and after; “compiled” is the pruned network as the engine runs it{spread}"
+    threads = count_threads(record.summary["threads"])
+    caption = f"Before and after; “compiled” is the pruned network as the engine runs it, with {threads}{spread}"
     return table(("", "dense", "pruned", "compiled", "after / before"), rows, caption)
 
 
@@ -82,29 +83,26 @@ def _change(record: RunRecord) -> str:
 def _speed_row(report: CostReport) -> tuple[object, ...]:
     taken, name = report.total.latency, "1 image" if report.batch == 1 else f"{report.batch} images"
     times = (f"{taken[form].median_us:,.0f} µs" for form in ("dense", "masked", "sparse"))
-    return (f"time for {name}, {count_threads(report.threads)}", *times, speedup(report.total.speedup()))
+    return (f"time of {name}", *times, speedup(report.total.speedup()))
 
 
 def _rounds(record: RunRecord, figures: Mapping[str, Markup]) -> tuple[str, Markup]:
-    head = ("round", "sparsity", "masked", "retrained", "kept parameters", "kept MACs", "seconds", "")
+    head = ("round", "sparsity", "masked", "retrained", "parameters", "seconds")
     rows = [_round(record, each) for each in record.history.rounds]
     dense = record.show_interval(record.history.baseline_accuracy, record.validated)
     caption = f"{record.metric.capitalize()} on {record.validated:,} validation images; dense it is {dense}"
-    return section(
-        f"{record.metric.capitalize()} against sparsity", figures.get("accuracy", ""), table(head, rows, caption)
-    )
+    shown = row(figures.get("accuracy", ""), table(head, rows, caption))
+    return section(f"{record.metric.capitalize()} against sparsity", shown)
 
 
 def _round(record: RunRecord, each: Round) -> tuple[object, ...]:
     return (
-        each.round,
+        join([each.round, "" if each.accepted else tag("strong", "refused", class_="loss")], " "),
         f"{100 * each.sparsity:.1f} %",
         record.show(each.accuracy_before),
         record.show_interval(each.accuracy, record.validated),
         f"{each.parameters_kept:,}",
-        f"{each.macs_kept:,}",
         f"{each.seconds:.1f}",
-        "" if each.accepted else tag("strong", "refused: too low", class_="loss"),
     )
 
 
@@ -115,8 +113,9 @@ def _layers(record: RunRecord, figures: Mapping[str, Markup]) -> tuple[str, Mark
         units = f"{int(matrix.any(axis=1).sum()):,} of {len(mask):,}"
         shape = f" {TIMES} ".join(map(str, mask.shape))
         rows.append((name, shape, bar(gone, f"{100 * gone:.1f} %"), f"{mask.sum():,} of {mask.size:,}", units))
-    head = ("layer", "shape", "sparsity", "kept weights", "outputs that keep any")
-    return section("Sparsity by layer", row(figures.get("layers", "")), table(head, rows, "What is gone of each layer"))
+    head = ("layer", "shape", "sparsity", "kept weights", "outputs left")
+    numbers = table(head, rows, "What is gone of each layer")
+    return section("Sparsity by layer", row(figures.get("layers", ""), numbers))
 
 
 def _speedups(record: RunRecord, figures: Mapping[str, Markup]) -> tuple[str, Markup]:
@@ -176,8 +175,8 @@ def _places(figures: Mapping[str, Markup]) -> tuple[str, Markup]:
 
 def _masks(record: RunRecord) -> tuple[str, Markup]:
     shown = [mask_figure(name, mask) for name, mask in record.pruned.masks().items()]
-    said = "Blue is kept, grey is gone. The strip beneath a matrix shows the columns, its inputs, that keep any weight."
-    return section("Masks", lines(said), *shown)
+    said = "Blue is kept, grey is gone. The strip beneath a matrix shows which columns, its inputs, keep a weight."
+    return section("Masks", lines(said), row(*shown))
 
 
 def _weights(record: RunRecord, figures: Mapping[str, Markup]) -> tuple[str, Markup]:

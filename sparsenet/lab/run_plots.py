@@ -60,7 +60,6 @@ def _accuracy(record: RunRecord) -> Picture:
         lambda: draw_accuracy(record),
         f"Line: {record.metric} on the validation data against sparsity: {told}.",
         f"{record.metric.capitalize()} on the validation data after each round, pruned and retrained.{spread}",
-        wide=True,
     )
 
 
@@ -72,7 +71,7 @@ def accuracy_points(record: RunRecord) -> list[tuple[float, float, bool]]:
 
 def draw_accuracy(record: RunRecord) -> "Figure":
     """Accuracy against sparsity, with its intervals; rounds that were refused as crosses."""
-    figure, scale = new_figure(7.6, 3.7), 100 if record.classifies else 1
+    figure, scale = new_figure(), 100 if record.classifies else 1
     axes, points = figure.add_subplot(), accuracy_points(record)
     for accepted, marker, label in ((True, "o", "pruned and retrained"), (False, "x", "refused: too low")):
         own = [(100 * s, a) for s, a, kept in points if kept == accepted]
@@ -178,12 +177,17 @@ def _weights(record: RunRecord, name: str) -> Picture:
 
 def draw_weights(before: np.ndarray, after: np.ndarray) -> "Figure":
     """Histograms of all weights before and of the kept ones after, on a logarithmic count."""
-    figure = new_figure(3.2, 2.3)
-    axes, most = figure.add_subplot(), max(float(np.abs(w).max(initial=0)) for w in (before, after)) or 1.0
+    from matplotlib.ticker import NullLocator
+
+    figure, most = new_figure(3.6, 2.5), max(float(np.abs(w).max(initial=0)) for w in (before, after)) or 1.0
+    axes = figure.add_subplot()
     edges = np.linspace(-most, most, BINS + 1)
     axes.hist(before.ravel(), edges, color=QUIET, alpha=0.55, label="before")
     axes.hist(after.ravel(), edges, color=LINE, histtype="step", linewidth=1.5, label="after")
     axes.set_yscale("symlog", linthresh=1)
+    axes.yaxis.set_major_formatter(lambda value, position: f"{value:,.0f}")
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_xticks([-most, 0, most], [f"{end:.2g}" for end in (-most, 0, most)])
     axes.set_ylim(0)
     axes.set_xlabel("weight")
     axes.legend(handlelength=1)

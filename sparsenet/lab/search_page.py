@@ -25,7 +25,7 @@ def search_section(search: AutoPruneReport, figures: Mapping[str, Markup]) -> tu
     parts = [lines(said), table(head, rows, f"What was tried; {before}")]
     if search.chosen:
         chosen = [(short_name(name), bar(s, f"{100 * s:.1f} %")) for name, s in search.chosen.sparsities.items()]
-        parts.append(table(("layer", "sparsity"), chosen, "What was chosen"))
+        parts.append(table(("layer", "sparsity"), chosen, "What was chosen", narrow=True))
     return section("The search for the budget", *parts, sensitivity_parts(search.sensitivity, figures))
 
 

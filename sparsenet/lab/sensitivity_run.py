@@ -55,6 +55,6 @@ def run_sensitivity(
     draw(lambda: plot_sensitivity(folder / "sensitivity.png", report), narrator)
     arguments = {"dataset": dataset, "data": data, "criterion": criterion, "filters": filters, "batch": batch}
     arguments |= {"threads": threads, "quick": quick, "seed": seed, "out": folder}
-    drawn = show(sensitivity_pictures(report))
+    drawn = show(sensitivity_pictures(report), narrator.progress)
     write_text(folder / "sensitivity.html", sensitivity_page(report, str(network), arguments, *drawn))
     return report
