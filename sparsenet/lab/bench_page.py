@@ -28,11 +28,9 @@ def bench_page(
     """The page: from which sparsity on each layer gains, the figure, the speed-ups, how to repeat it."""
     found = [layer.break_even for layer in report.layers.values()]
     gains = [value for value in found if value is not None]
-    latest = f", the last of them from {describe_break_even(max(gains))}" if gains and max(gains) else ""
-    headline = (
-        f"{len(gains)} of {len(found)} layers gain from sparsity on this machine{latest}: from there on their sparse "
-        "form is faster than the dense one."
-    )
+    latest = f"from {describe_break_even(max(gains))} on at the latest" if any(gains) else "at every sparsity"
+    faster = f"{len(gains)} of {len(found)} layers are faster in their sparse form on this machine"
+    headline = f"{faster}, {latest}." if gains else f"{faster}."
     first = tag("p", note, class_="note") if note else ""
     return page(
         "Break-even sparsity of layers", headline, first, [_measured(report, figures), _again(report, arguments)]

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..files.atomic_write import write_atomically
-from .page import Markup, figure, markup
+from .page import TIMES, Markup, figure, markup, printable
 from .palette import LIGHT, LINES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 MISSING = "a plot needs matplotlib: pip install 'sparsenet[app]'"
@@ -51,8 +52,7 @@ class Picture:
 def looks(name: str = "") -> AbstractContextManager:
     """Within it figures are drawn and written as the reports have them, whatever the user's own settings are."""
     try:
-        from cycler import cycler
-        from matplotlib import style
+        from matplotlib import cycler, style
     except ImportError:
         raise ImportError(MISSING) from None
     lines = cycler(linestyle=["-", "--", ":", "-."]) * cycler(color=[LIGHT[colour] for colour in LINES])
@@ -75,11 +75,20 @@ def layer_axes(names: list[str], width: float = 5.8) -> tuple["Figure", "Axes"]:
     """A figure with a row for each layer, the first one on top."""
     figure = new_figure(width, 1.0 + 0.3 * max(len(names), 3))
     axes = figure.add_subplot()
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), list(map(printable, names)))
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
     return figure, axes
+
+
+def log_ticks(axis: "Axis", base: int = 10) -> None:
+    """Ticks of a logarithmic axis, with plain numbers."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(base, subs=(1, 2, 5) if base == 10 else (1,)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, position: f"{value:,g}" + (TIMES if base == 2 else ""))
 
 
 def save_png(path: str | Path, figure: "Figure") -> None:

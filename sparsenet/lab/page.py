@@ -19,10 +19,10 @@ class Markup(str):
 
 def markup(value: object) -> Markup:
     """HTML of a value: itself where it is HTML, escaped text elsewhere."""
-    return value if isinstance(value, Markup) else Markup(escape(_printable(str(value))))
+    return value if isinstance(value, Markup) else Markup(escape(printable(str(value))))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """The text without what UTF-8 and HTML cannot hold: bytes that are none of a file's name, control characters."""
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
@@ -66,12 +66,12 @@ def table(
 ) -> Markup:
     """A table that scrolls by itself where the page is narrow; `last`: the last row is a total; `narrow`: as it is."""
     rows = [list(row) for row in rows]
-    top = tag("tr", *(tag("th", cell, scope="col") for cell in head))
+    top = tag("thead", tag("tr", *(tag("th", cell, scope="col") for cell in head))) if any(head) else ""
     body = [
         tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:]), class_=total)
         for row, total in zip(rows, [*[None] * (len(rows) - 1), "total" if last else None], strict=True)
     ]
-    return captioned(tag("table", tag("thead", top), tag("tbody", *body)), caption, "narrow" if narrow else None)
+    return captioned(tag("table", top, tag("tbody", *body)), caption, "narrow" if narrow else None)
 
 
 def captioned(content: Markup, caption: object, kind: str | None = None) -> Markup:

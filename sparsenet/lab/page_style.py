@@ -35,6 +35,7 @@ figure {
   margin: 0.75rem 0 1.25rem; padding: 1rem; min-width: 0; max-width: 100%;
   background: var(--card); border: 1px solid var(--rule); border-radius: 10px;
 }
+figure:not(.table) { max-width: 42rem; }
 .row > figure { margin: 0; }
 figcaption { font-size: 0.88rem; line-height: 1.45; color: var(--soft); }
 svg + figcaption, img + figcaption { margin-top: 0.7rem; }

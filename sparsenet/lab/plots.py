@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from .break_even import BreakEvenReport, theoretical_speedup
 from .cost_table import short_name
-from .figures import looks, new_figure, save_png
-from .page import TIMES
+from .figures import log_ticks, looks, new_figure, save_png
+from .page import printable
 from .palette import LIGHT
 from .sensitivity import Sensitivity
 from .tables import count_threads
@@ -61,10 +61,9 @@ def draw_break_even(report: BreakEvenReport) -> "Figure":
         axes.plot([100 * s for s in sparsities], [layer.speedup(s) for s in sparsities], marker=".", label=name)
     axes.plot([100 * s for s in curve], theory, color=LIGHT["grey"], linewidth=1, linestyle="-", label="1 / (1 - s)")
     axes.set_yscale("log", base=2)
-    axes.yaxis.set_major_formatter(lambda value, position: f"{value:g}{TIMES}")
+    log_ticks(axes.yaxis, 2)
     axes.set_xlabel("sparsity (% of the weights removed)")
-    axes.set_ylabel("speed-up over the dense form")
-    axes.set_title(f"batch of {report.batch}, {count_threads(report.threads)}")
+    axes.set_ylabel(f"times as fast as dense, batch of {report.batch}, {count_threads(report.threads)}")
     axes.grid(axis="y")
     axes.legend()
     return figure
@@ -107,17 +106,17 @@ def draw_sensitivity_time(report: Sensitivity) -> "Figure":
 
 def _accuracy_lines(axes: "Axes", report: Sensitivity) -> None:
     for name, values in report.accuracy.items():
-        axes.plot(_percent(report), [100 * value for value in values], marker=".", label=short_name(name))
+        axes.plot(_percent(report), [100 * value for value in values], marker=".", label=printable(short_name(name)))
     axes.set_ylabel("accuracy with this one pruned (%)")
     _against_sparsity(axes)
 
 
 def _time_lines(axes: "Axes", report: Sensitivity) -> None:
     for name, costs in report.costs.units.items():
-        axes.plot(_percent(report), [cost.latency_us for cost in costs], marker=".", label=short_name(name))
-    axes.set_ylabel("measured time (µs)")
+        axes.plot(_percent(report), [cost.latency_us for cost in costs], marker=".", label=printable(short_name(name)))
+    axes.set_ylabel(f"µs, batch of {report.costs.batch}, {count_threads(report.costs.threads)}")
     axes.set_yscale("log")
-    axes.set_title(f"batch of {report.costs.batch}, {count_threads(report.costs.threads)}")
+    log_ticks(axes.yaxis)
     _against_sparsity(axes)
 
 
@@ -126,7 +125,7 @@ def _percent(report: Sensitivity) -> list[float]:
 
 
 def _against_sparsity(axes: "Axes") -> None:
-    axes.set_xlabel("sparsity (% of the weights or units removed)")
+    axes.set_xlabel("sparsity (% of its weights or units)")
     axes.grid(axis="y")
 
 

@@ -22,7 +22,7 @@ def run_page(record: RunRecord, figures: Mapping[str, Markup], note: str = "") -
     first = join([tag("p", note, class_="note") if note else "", tag("p", _asked(record)), _summary(record)])
     sections = [
         *([_rounds(record, figures)] if record.history.rounds else []),
-        *([search_section(record.search, figures)] if record.search else []),
+        *([search_section(record.search, figures, record.show)] if record.search else []),
         _layers(record, figures),
         _speedups(record, figures),
         _forms(record),
@@ -38,14 +38,14 @@ def run_page(record: RunRecord, figures: Mapping[str, Markup], note: str = "") -
 def _asked(record: RunRecord) -> str:
     summary, rounds = record.summary, record.summary["rounds_requested"]
     if summary["budget"]:
-        goal = f"the budget “{summary['budget']}”"
+        goal = f"a network within the budget “{summary['budget']}”"
     elif summary["rate"] is not None:
-        goal = f"the rate {summary['rate']:g} of each layer's largest weight"
+        goal = f"no weight below {summary['rate']:g} of the largest one of its layer"
     else:
         what = "filters and neurons" if summary["strategy"] == "channelwise" else "weights"
-        goal = f"{100 * summary['sparsity_requested']:g} % of the {what}"
+        goal = f"{100 * summary['sparsity_requested']:g} % of the {what} to go"
     return (
-        f"Asked for: {goal} to go in {rounds} round{'s' * (rounds != 1)}, by the criterion {summary['criterion']} and "
+        f"Asked for: {goal}, in {rounds} round{'s' * (rounds != 1)}, by the criterion {summary['criterion']} and "
         f"the strategy {summary['strategy']}, with {summary['epochs']} epochs of training and "
         f"{summary['retrain_epochs']} of retraining in each round. It ended with: {summary['stopped']}."
     )

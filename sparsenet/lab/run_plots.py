@@ -6,8 +6,8 @@ import numpy as np
 
 from ..nn.network import Network
 from .costs import CostReport
-from .figures import Picture, layer_axes, new_figure
-from .page import SLOWER, TIMES
+from .figures import Picture, layer_axes, log_ticks, new_figure
+from .page import SLOWER
 from .palette import LIGHT
 from .run_record import RunRecord
 from .search_page import sensitivity_pictures
@@ -130,7 +130,7 @@ def draw_speedups(report: CostReport) -> "Figure":
             )
     axes.axvline(1, color=QUIET, linewidth=1)
     axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter(lambda value, position: f"{value:g}{TIMES}")
+    log_ticks(axes.xaxis, 2)
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, 0.4), max(high, 2.5))
     axes.set_xlabel("times as fast as dense")

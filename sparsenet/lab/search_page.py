@@ -12,28 +12,33 @@ from .sensitivity import Sensitivity
 from .tables import count_threads
 
 
-def search_section(search: AutoPruneReport, figures: Mapping[str, Markup]) -> tuple[str, Markup]:
+def search_section(
+    search: AutoPruneReport, figures: Mapping[str, Markup], show: Callable[[float], str]
+) -> tuple[str, Markup]:
     """The tries of a search with prediction beside measurement, its choice, and the tables that it went by."""
     kind = search.budget.kind
     said = (
         f"The budget: {search.budget}. How much of each layer goes was found from what that does to the loss and what "
         f"it costs here, both measured. It stopped: {search.stopped}."
     )
-    head = ("try", "asked for", "predicted", "measured", "ratio", "validation accuracy", "within the budget")
-    rows = [_try(kind, number, each) for number, each in enumerate(search.tries, 1)]
-    before = f"accuracy before it {100 * search.accuracy_before:.2f} %"
-    parts = [lines(said), table(head, rows, f"What was tried; {before}")]
+    head = ("try", "asked for", "predicted", "measured", "drift", "ratio", "validation", "within it")
+    rows = [_try(kind, show, number, each) for number, each in enumerate(search.tries, 1)]
+    caption = (
+        f"What was tried. Before it the validation data gave {show(search.accuracy_before)}. The drift is how much "
+        "slower the machine was than for the tables, the ratio that of measured to predicted without it."
+    )
+    parts = [lines(said), table(head, rows, caption)]
     if search.chosen:
         chosen = [(short_name(name), bar(s, f"{100 * s:.1f} %")) for name, s in search.chosen.sparsities.items()]
         parts.append(table(("layer", "sparsity"), chosen, "What was chosen", narrow=True))
     return section("The search for the budget", *parts, sensitivity_parts(search.sensitivity, figures))
 
 
-def _try(kind: str, number: int, each: Try) -> tuple[object, ...]:
+def _try(kind: str, show: Callable[[float], str], number: int, each: Try) -> tuple[object, ...]:
     costs = (describe_cost(kind, cost) for cost in (each.asked, each.predicted, each.measured))
-    judged = "" if each.accuracy is None else f"{100 * each.accuracy:.2f} %"
+    judged = "" if each.accuracy is None else show(each.accuracy)
     within = "yes" if each.kept else tag("strong", "no", class_="loss")
-    return (number, *costs, f"{each.ratio:.3f}", judged, within)
+    return (number, *costs, f"{each.drift:.2f}", f"{each.ratio:.3f}", judged, within)
 
 
 def sensitivity_pictures(report: Sensitivity) -> dict[str, Picture]:
@@ -73,7 +78,7 @@ def sensitivity_parts(report: Sensitivity, figures: Mapping[str, Markup]) -> Mar
         ("Multiply-adds of a sample", costs["macs"], lambda value: f"{value:,.0f}"),
     )
     shown = (figures.get(name, "") for name in ("sensitivity", "costs"))
-    return join([row(*shown), *(_table(report, *each) for each in tables)])
+    return join([row(*shown), row(*(_table(report, *each) for each in tables))])
 
 
 def _table(
