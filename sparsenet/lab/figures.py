@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
+LONGEST = 23  # letters of a name
 MISSING = "a plot needs matplotlib: pip install 'sparsenet[app]'"
 LOOK = {
     "font.family": "sans-serif",
@@ -71,11 +72,23 @@ def new_figure(width: float = 5.8, height: float = 3.8) -> "Figure":
     return figure
 
 
+def label(name: str) -> str:
+    """A name as a figure has room for it: of a long one the beginning and the end.
+
+    Examples
+    --------
+    >>> label("conv1"), label("the_first_layer_of_the_second_block")
+    ('conv1', 'the_first...econd_block')
+    """
+    name = printable(name)
+    return name if len(name) <= LONGEST else f"{name[:9]}...{name[12 - LONGEST :]}"
+
+
 def layer_axes(names: list[str], width: float = 5.8) -> tuple["Figure", "Axes"]:
     """A figure with a row for each layer, the first one on top."""
     figure = new_figure(width, 1.0 + 0.3 * max(len(names), 3))
     axes = figure.add_subplot()
-    axes.set_yticks(range(len(names)), list(map(printable, names)))
+    axes.set_yticks(range(len(names)), list(map(label, names)))
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")

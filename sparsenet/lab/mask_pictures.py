@@ -51,8 +51,12 @@ def tile_filters(mask: np.ndarray) -> np.ndarray:
 
 
 def bitmap(matrix: np.ndarray) -> np.ndarray:
-    """Levels of a matrix (outputs, inputs), by fields where it is large, above a strip of the columns that keep any."""
+    """Levels of a matrix (outputs, inputs), by fields where it is large, above a strip of the columns that keep any.
+
+    The rows of one that is more than eight times as wide as high are stretched.
+    """
     fields = shade(shrink(matrix.astype(np.float64), MOST))
+    fields = np.repeat(fields, max(1, fields.shape[1] // (8 * len(fields))), axis=0)
     columns = np.where((fields > GONE).any(axis=0), KEPT, GONE).astype(np.uint8)
     gap = np.full((2, fields.shape[1]), GAP, np.uint8)
     return np.vstack([fields, gap, np.repeat(columns[None], STRIP, axis=0)])

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from .break_even import BreakEvenReport, theoretical_speedup
 from .cost_table import short_name
-from .figures import log_ticks, looks, new_figure, save_png
-from .page import printable
+from .figures import label, log_ticks, looks, new_figure, save_png
 from .palette import LIGHT
 from .sensitivity import Sensitivity
 from .tables import count_threads
@@ -106,14 +105,14 @@ def draw_sensitivity_time(report: Sensitivity) -> "Figure":
 
 def _accuracy_lines(axes: "Axes", report: Sensitivity) -> None:
     for name, values in report.accuracy.items():
-        axes.plot(_percent(report), [100 * value for value in values], marker=".", label=printable(short_name(name)))
+        axes.plot(_percent(report), [100 * value for value in values], marker=".", label=label(short_name(name)))
     axes.set_ylabel("accuracy with this one pruned (%)")
     _against_sparsity(axes)
 
 
 def _time_lines(axes: "Axes", report: Sensitivity) -> None:
     for name, costs in report.costs.units.items():
-        axes.plot(_percent(report), [cost.latency_us for cost in costs], marker=".", label=printable(short_name(name)))
+        axes.plot(_percent(report), [cost.latency_us for cost in costs], marker=".", label=label(short_name(name)))
     axes.set_ylabel(f"µs, batch of {report.costs.batch}, {count_threads(report.costs.threads)}")
     axes.set_yscale("log")
     log_ticks(axes.yaxis)
