@@ -8,6 +8,7 @@ from typing import TextIO
 
 from . import __version__
 from .data.datasets import DATASETS
+from .lab.progress import Progress, width_of
 from .pruning.schedules import SCHEDULES
 from .pruning.scores import CRITERIA
 from .pruning.strategies import STRATEGIES
@@ -132,7 +133,7 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
     add("--retrain-epochs", type=_count(0), metavar="N", default=4, help="epochs of retraining in each round")
     add("--threads", type=_count(1), metavar="N", default=1, help="threads, in training and in measuring")
     add("--seed", type=_count(0), metavar="N", default=0, help="settles everything that is random")
-    add("--out", metavar="FOLDER", default=FOLDER, help="folder for summary, networks and plot")
+    add("--out", metavar="FOLDER", default=FOLDER, help="folder for summary, networks, plot and report.html")
 
 
 def _add_bench(commands: argparse._SubParsersAction) -> None:
@@ -147,7 +148,7 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     add("--batch", type=_count(1), metavar="N", default=1, help="samples in a batch")
     add("--threads", type=_count(1), metavar="N", default=1, help="threads of the kernels")
     add("--quick", action="store_true", help="two small layers, few sparsities, a few seconds")
-    add("--out", metavar="FOLDER", default=FOLDER, help="folder for calibration.json and calibration.png")
+    add("--out", metavar="FOLDER", default=FOLDER, help="folder for calibration.json, .png and .html")
 
 
 def _add_sensitivity(commands: argparse._SubParsersAction) -> None:
@@ -169,7 +170,7 @@ def _add_sensitivity(commands: argparse._SubParsersAction) -> None:
     add("--threads", type=_count(1), metavar="N", default=1, help="threads of the kernels")
     add("--quick", action="store_true", help="few sparsities, short measurements")
     add("--seed", type=_count(0), metavar="N", default=0, help="settles everything that is random")
-    add("--out", metavar="FOLDER", default=FOLDER, help="folder for sensitivity.json and sensitivity.png")
+    add("--out", metavar="FOLDER", default=FOLDER, help="folder for sensitivity.json, .png and .html")
 
 
 def _add_verify(commands: argparse._SubParsersAction) -> None:
@@ -193,14 +194,17 @@ class _Terminal:
     def __init__(self):
         stream = sys.stderr  # None under `pythonw`
         self.passing = stream is not None and not stream.closed and stream.isatty()
+        self.bars = Progress()
 
     def line(self, text: str) -> None:
         self.clear()
         _show(sys.stdout, f"{text}\n")
 
-    def progress(self, text: str) -> None:
+    def progress(self, text: str, done: int = 0, total: int = 0) -> None:
         if self.passing:
-            _show(sys.stderr, f"\r\033[K{text}")
+            unicode = (sys.stderr.encoding or "").lower().startswith("utf")
+            shown = self.bars.line(text, done, total, width=width_of(sys.stderr), unicode=unicode)
+            _show(sys.stderr, f"\r\033[K{shown}")
 
     def clear(self) -> None:
         if self.passing:
@@ -220,7 +224,7 @@ def _run(options: argparse.Namespace) -> None:
         settings["sparsity"] = SPARSITIES.get(options.strategy, 0.95)
     terminal = _Terminal()
     run_experiment(Experiment(**settings), folder, Narrator(line=terminal.line, progress=terminal.progress))
-    terminal.line(f"\nsummary, networks and plot: {folder}")
+    terminal.line(f"\nsummary, networks, plot and report: {folder}")
 
 
 def _bench(options: argparse.Namespace) -> None:
@@ -230,7 +234,7 @@ def _bench(options: argparse.Namespace) -> None:
     terminal = _Terminal()
     narrator = Narrator(line=terminal.line, progress=terminal.progress)
     run_bench(options.out, batch=options.batch, threads=options.threads, quick=options.quick, narrator=narrator)
-    terminal.line(f"\ncalibration and plot: {options.out}")
+    terminal.line(f"\ncalibration, plot and report: {options.out}")
 
 
 def _sensitivity(options: argparse.Namespace) -> None:
@@ -241,7 +245,7 @@ def _sensitivity(options: argparse.Namespace) -> None:
     folder = settings.pop("out")
     del settings["command"]
     run_sensitivity(folder, narrator=Narrator(line=terminal.line, progress=terminal.progress), **settings)
-    terminal.line(f"\nsensitivity and plot: {folder}")
+    terminal.line(f"\nsensitivity, plot and report: {folder}")
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -217,7 +217,7 @@ def test_every_file_with_compiled_code_is_in_the_stamp_of_the_kernel_cache():
 
 
 def test_the_core_imports_only_numpy_scipy_numba():
-    optional = {"pooch", "matplotlib"}
+    optional = {"pooch", "matplotlib", "tqdm"}
     for path in FILES:
         tops = {module.split(".")[0] for module in imported_modules(path)}
         foreign = (
@@ -237,7 +237,7 @@ def test_help_and_import_load_nothing_heavy():
     code = (
         "import sys, sparsenet, sparsenet.cli\n"
         "sparsenet.cli.build_parser().format_help()\n"
-        "print([m for m in ('numba', 'llvmlite', 'scipy', 'matplotlib', 'pooch') if m in sys.modules])"
+        "print([m for m in ('numba', 'llvmlite', 'scipy', 'matplotlib', 'tqdm', 'pooch') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

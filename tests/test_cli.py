@@ -11,10 +11,12 @@ import time
 
 import numpy as np
 import pytest
+from pages import assert_well_formed
 
 import sparsenet as sn
 from sparsenet import cli
 from sparsenet.lab import bench, break_even
+from sparsenet.lab.output import NOTES
 
 QUICK = ["--epochs", "2", "--retrain-epochs", "1", "--rounds", "2", "--threads", "2", "--max-drop", "0.9"]
 KEYS = {
@@ -75,7 +77,12 @@ def test_the_whole_run(tmp_path, capsys, digits):
         "pruned.sparsenet",
         "compacted.sparsenet",
         "accuracy.png",
+        "report.html",
     }
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert_well_formed(page)
+    assert "simple_cnn on digits, 80.0 % pruned" in page
+    assert "round 2" in printed
 
 
 @pytest.mark.parametrize("strategy", ["channelwise", "proportional", "max_threshold"])
@@ -86,6 +93,9 @@ def test_other_models_criteria_strategies_schedules(tmp_path, capsys, strategy):
     assert summary["sparsity_requested"] == {"channelwise": 0.5, "proportional": 0.95, "max_threshold": None}[strategy]
     assert summary["rate"] == {"channelwise": None, "proportional": None, "max_threshold": 0.2}[strategy]
     assert 0.4 < summary["sparsity_achieved"] < 1
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert_well_formed(page)
+    assert f"the strategy {strategy}, with 2 epochs" in page
 
 
 def test_a_budget_is_kept(tmp_path, capsys):
@@ -98,6 +108,9 @@ def test_a_budget_is_kept(tmp_path, capsys):
     assert summary["stopped"] == "within the budget"
     assert summary["sparsity_requested"] is None
     assert "predicted" in capsys.readouterr().out
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert_well_formed(page)
+    assert "The search for the budget" in page
 
 
 ANGLE = ["--dataset", "digits_angle", "--model", "lenet_300_100", "--epochs", "4", "--retrain-epochs", "1"]
@@ -214,6 +227,11 @@ def test_without_matplotlib_there_is_a_line_instead_of_a_plot(tmp_path, capsys, 
     assert "no plot: a plot needs matplotlib: pip install 'sparsenet[app]'" in capsys.readouterr().out
     assert not (tmp_path / "accuracy.png").exists()
     assert (tmp_path / "summary.json").exists()
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert_well_formed(page)
+    assert page.count("pip install &#x27;sparsenet[app]&#x27;") == 1
+    assert "<svg" not in page
+    assert page.count("<table") > 5
 
 
 # A child whose parent ignores SIGINT, as a shell does for its background jobs, inherits that.
@@ -299,7 +317,9 @@ def test_a_folder_that_the_terminal_cannot_show(tmp_path):
     for encoding, shown in (("ascii", rb"Stra\xdfe \udcff"), ("utf-8", b"Stra\xc3\x9fe \\udcff")):
         result = run_stub("run", "--out", out, env=os.environ | {"PYTHONIOENCODING": encoding})
         assert (result.returncode, result.stderr) == (0, b"")
-        assert result.stdout.endswith(b"summary, networks and plot: " + os.fsencode(tmp_path) + b"/" + shown + b"\n")
+        assert result.stdout.endswith(
+            b"summary, networks, plot and report: " + os.fsencode(tmp_path) + b"/" + shown + b"\n"
+        )
         assert os.listdir(out) == [b"summary.json"]
         shutil.rmtree(out)
 
@@ -385,14 +405,14 @@ def test_a_disk_without_room_is_told_before_the_work(tmp_path, capsys, monkeypat
     usage = shutil.disk_usage(tmp_path)._replace(free=2**20 - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
     assert cli.main([*arguments, "--out", str(tmp_path / "out")]) == 2
-    needed = {"run": 3 * 4 * 206_922 + 2**20, "bench": 2**20}[arguments[0]]
+    needed = {"run": 3 * 4 * 206_922 + NOTES, "bench": NOTES}[arguments[0]]
     assert capsys.readouterr().err == (
         f"sparsenet: error: folder {str(tmp_path / 'out')!r} has room for 1,048,575 bytes, "
         f"and about {needed:,} are to be written\n"
     )
 
 
-@pytest.mark.parametrize("name", ["dense.sparsenet", "summary.json", "accuracy.png"])
+@pytest.mark.parametrize("name", ["dense.sparsenet", "summary.json", "accuracy.png", "report.html"])
 def test_a_folder_in_the_place_of_a_result_is_told_before_the_work(tmp_path, capsys, name):
     (tmp_path / name).mkdir()
     assert cli.main(["run", "--epochs", "1000000", "--out", str(tmp_path)]) == 2
@@ -406,7 +426,10 @@ def test_a_quick_calibration(tmp_path, capsys):
     assert cli.main(["bench", "--quick", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     content = json.loads((out / "calibration.json").read_text())
-    assert {path.name for path in out.iterdir()} <= {"calibration.json", "calibration.png"}
+    assert {path.name for path in out.iterdir()} <= {"calibration.json", "calibration.png", "calibration.html"}
+    page = (out / "calibration.html").read_text(encoding="utf-8")
+    assert_well_formed(page)
+    assert f"sparsenet bench --batch 1 --threads 1 --quick --out {out}" in page
     assert (content["batch"], content["threads"]) == (1, 1)
     assert content["environment"]["numpy"] == np.__version__
     assert list(content["layers"]) == ["16->32 3x3 @14", "1568->128"]
@@ -438,6 +461,6 @@ def test_an_interrupted_calibration_leaves_whole_files_only(tmp_path, capsys, mo
             patch.setattr(break_even if stage == "_measure_layer" else bench, stage, interrupt)
             assert cli.main(["bench", "--quick", "--out", str(tmp_path / stage)]) == 130
         assert "interrupted; files written so far are whole" in capsys.readouterr().err
-    for stage in ("_measure_layer", "plot_break_even"):
+    for stage in ("_measure_layer", "write_json"):
         assert list((tmp_path / stage).iterdir()) == []
-    assert {path.name for path in (tmp_path / "write_json").iterdir()} <= {"calibration.png"}
+    assert [path.name for path in (tmp_path / "plot_break_even").iterdir()] == ["calibration.json"]

@@ -163,9 +163,18 @@ def test_the_environment_is_text():
 
 def test_a_narrator_tells_epochs_in_passing():
     kept, passing = [], []
-    narrator = Narrator(line=kept.append, progress=passing.append)
-    narrator.epoch("training", 12)(Epoch(3, 0.25, 0.5, None, None, 0.05, 1.5))
-    assert (kept, passing) == ([], ["training: epoch 3/12, loss 0.2500, 1.5 s"])
+    narrator = Narrator(line=kept.append, progress=lambda *told: passing.append(told))
+    tell, epoch = narrator.epoch("training", 12), Epoch(3, 0.25, 0.5, None, None, 0.05, 1.5)
+    tell(epoch)
+    assert (kept, passing) == ([], [("training ...", 0, 12), ("training: epoch 3/12, loss 0.2500, 1.5 s", 1, 12)])
+
+
+def test_epochs_of_several_rounds_are_one_stage():
+    passing = []
+    tell = Narrator(progress=lambda text, done, total: passing.append((done, total))).epoch("retraining", 2, rounds=2)
+    for number in (1, 2) * 3:
+        tell(Epoch(number, 0.25, 0.5, None, None, 0.05, 1.5))
+    assert passing == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4), (1, 4), (2, 4)]  # the third round begins again
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):

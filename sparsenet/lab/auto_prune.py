@@ -129,7 +129,7 @@ def auto_prune(
     loss: Loss = softmax_cross_entropy,
     metric: Metric = accuracy,
     seed: int = 0,
-    on_progress: Callable[[str], None] | None = None,
+    on_progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[Network, AutoPruneReport]:
     """A pruned and retrained copy of the network within a budget, and how it was found.
 
@@ -200,7 +200,7 @@ def auto_prune(
         lambda net: float(evaluate(net, validation, **judge).accuracy),
         rounds,
         seconds,
-        on_progress or (lambda text: None),
+        on_progress or (lambda text, done, total: None),
     )
     return search.for_drop(tries) if budget.drop is not None else search.for_cost(tries)
 
@@ -225,7 +225,7 @@ class _Search:
     judged: Callable[[Network], float]
     rounds: int
     seconds: float
-    tell: Callable[[str], None]
+    tell: Callable[[str, int, int], None]
 
     @property
     def levels(self) -> np.ndarray:
@@ -263,7 +263,7 @@ class _Search:
         """The network pruned in rounds, and retrained in each."""
         network = self.network
         for number in range(1, self.rounds + 1):
-            self.tell(f"pruning and retraining, round {number}/{self.rounds} ...")
+            self.tell(f"pruning and retraining, round {number}/{self.rounds} ...", 0, 0)
             part = 1 - (1 - number / self.rounds) ** 3
             now = {name: part * sparsity for name, sparsity in sparsities.items()}
             network = self.cuts.cut(network, self.scored(network), now)
@@ -297,7 +297,7 @@ class _Search:
         """The masked network whose cost is the nearest to `aim` of those that do not exceed it; adds the tries made."""
         asked, own = aim, []
         for number in range(1, tries + 1):
-            self.tell(f"try {number}: {describe_cost(self.budget.kind, asked)} ...")
+            self.tell(f"try {number}: {describe_cost(self.budget.kind, asked)} ...", number - 1, tries)
             own.append(self._tried(asked, aim))
             last = own[-1]
             near = last.kept and last.steady >= (1 - NEAR) * aim
@@ -324,7 +324,7 @@ class _Search:
         best, chosen, done = self.network.copy(), None, []
         for number in range(1, tries + 1):
             asked = float(np.sqrt(max(low, high / 1e4) * high))
-            self.tell(f"try {number}/{tries}: {describe_cost(self.budget.kind, asked)} ...")
+            self.tell(f"try {number}/{tries}: {describe_cost(self.budget.kind, asked)} ...", 0, 0)
             sparsities = self.allocation(asked)
             network = self.retrained(sparsities)
             judged, (measured, drift) = self.judged(network), self.measured(network)

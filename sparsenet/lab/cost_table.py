@@ -149,7 +149,7 @@ def measure_costs(
     batch: int = 1,
     threads: int | None = None,
     seconds: float = 0.5,
-    on_progress: Callable[[str], None] | None = None,
+    on_progress: Callable[[str, int, int], None] | None = None,
 ) -> CostTable:
     """Measure what each unit of decision costs at each sparsity.
 
@@ -171,18 +171,18 @@ def measure_costs(
     check_count("batch", batch)
     check_positive("seconds", seconds)
     threads = available_threads() if threads is None else check_count("threads", threads)
-    tell = on_progress or (lambda text: None)
+    tell = on_progress or (lambda text, done, total: None)
     pruned = {s: cuts.smallest(cuts.cut(network, scores, dict.fromkeys(cuts.units, s))) for s in sparsities}
     options = {"batch": batch, "threads": threads}
     names, by_layer = list(dict.fromkeys(name for shares in cuts.units.values() for name in shares)), {}
     for number, name in enumerate(names, 1):
-        tell(f"measuring layer {number}/{len(names)}: {name} ...")
+        tell(f"measuring layer {number}/{len(names)}: {name} ...", number - 1, len(names) + 1)
         by_layer[name] = _measure_layer(pruned, name, input_shape, seconds, **options)
     units = {
         name: tuple(_add({layer: by_layer[layer][k] for layer in shares}, shares) for k in range(len(sparsities)))
         for name, shares in cuts.units.items()
     }
-    tell("measuring the whole network ...")
+    tell("measuring the whole network ...", len(names), len(names) + 1)
     whole = tuple(whole_costs(list(pruned.values()), input_shape, seconds=seconds, **options))
     return CostTable(sparsities, units, cuts.units, whole, tuple(input_shape), batch, threads, describe_environment())
 

@@ -18,6 +18,7 @@ from .latency import Latency, interleave, measure
 from .tables import count_threads, format_table
 
 TOTAL = "total"
+STAGES = 5  # four forms to compile, and to measure them
 HEADER = (
     *("layer", "parameters", "kept", "MACs", "kept", "bytes", "pruned"),
     *("dense", "masked", "compact", "sparse", "theory", "measured"),
@@ -130,7 +131,7 @@ def cost_report(
     batch: int = 64,
     threads: int | None = None,
     seconds: float = 1.0,
-    on_progress: Callable[[str], None] | None = None,
+    on_progress: Callable[[str, int, int], None] | None = None,
 ) -> CostReport:
     """Count and measure what the masks of a network save.
 
@@ -147,8 +148,8 @@ def cost_report(
         Conditions of the measurement (threads None: all available ones).
     seconds : float
         Time to spend on measuring whole networks, and again on their layers.
-    on_progress : function (text), optional
-        Told what is being done: compiling and measuring take seconds.
+    on_progress : function (text, done, total), optional
+        Told what is being done, and how much of it is: compiling and measuring take seconds.
     """
     check_count("batch", batch)
     check_positive("seconds", seconds)
@@ -158,14 +159,14 @@ def cost_report(
     for argument, other in (("dense", dense), ("compacted", compacted)):
         if list(other.layers()) != list(network.layers()):
             raise ValueError(f"{argument} must have the layers of network: {', '.join(network.layers())}")
-    tell = on_progress or (lambda text: None)
+    tell = on_progress or (lambda text, done, total: None)
     forms = {"dense": (dense, "dense"), "masked": (network, "dense"), "compacted": (compacted, "dense")}
     forms["sparse"] = (network, "auto")
     plans = {}
-    for name, (net, form) in forms.items():
-        on_layer = partial(_tell_layer, tell, name)
+    for before, (name, (net, form)) in enumerate(forms.items()):
+        on_layer = partial(_tell_layer, tell, name, before)
         plans[name] = compile(net, input_shape, batch=batch, threads=threads, form=form, on_layer=on_layer)
-    tell(f"measuring batches of {batch} ...")
+    tell(f"measuring batches of {batch} ...", (STAGES - 1) * len(network.nodes), STAGES * len(network.nodes))
     together = _together(plans)
     whole, by_row = _measure(plans, together, batch, seconds)
     bytes_dense, bytes_sparse = count_bytes(dense), count_bytes(network)
@@ -181,8 +182,10 @@ def cost_report(
     return CostReport(layers, total, batch, threads, forms, together)
 
 
-def _tell_layer(tell: Callable[[str], None], form: str, name: str, number: int, count: int) -> None:
-    tell(f"compiling the {form} form, layer {number}/{count}: {name} ...")
+def _tell_layer(
+    tell: Callable[[str, int, int], None], form: str, before: int, name: str, number: int, count: int
+) -> None:
+    tell(f"compiling the {form} form, layer {number}/{count}: {name} ...", before * count + number - 1, STAGES * count)
 
 
 def unpruned(network: Network) -> Network:

@@ -1,5 +1,6 @@
 """The whole process on one data set: train, prune round by round, compile, measure, write it all down."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from ..data.datasets import Dataset, load_dataset
 from ..engine.compile import compile
+from ..engine.plan import Plan
 from ..files.atomic_write import check_folder
 from ..files.checkpoint import count_bytes, save_network
 from ..nn.counting import count_total
@@ -21,17 +23,21 @@ from ..pruning.scores import CRITERIA
 from ..pruning.scoring import needs_of, score
 from ..pruning.strategies import STRATEGIES
 from ..pruning.surgery import remove_pruned_structures
-from .auto_prune import auto_prune
+from .auto_prune import AutoPruneReport, auto_prune
 from .budget import Budget, parse_budget
 from .costs import CostReport, cost_report
 from .environment import describe_environment
-from .output import NOTES, Narrator, write_json
+from .figures import show
+from .output import NOTES, Narrator, draw, write_json, write_text
 from .plots import plot_accuracy
 from .report import describe_gain
+from .run_page import run_page
+from .run_plots import run_pictures
+from .run_record import RunRecord, outputs_of, step_shares
 from .task import task_of
 
 BATCH = 64
-FILES = ("dense.sparsenet", "pruned.sparsenet", "compacted.sparsenet", "accuracy.png", "summary.json")
+FILES = ("dense.sparsenet", "pruned.sparsenet", "compacted.sparsenet", "accuracy.png", "summary.json", "report.html")
 Seed = int | np.random.Generator
 
 
@@ -61,11 +67,12 @@ class Experiment:
 
 
 def run_experiment(experiment: Experiment, folder: str | Path, narrator: Narrator | None = None) -> dict:
-    """Run it, write networks, plot and `summary.json` into `folder`, and return the summary.
+    """Run it, write networks, `summary.json`, plot and report into `folder`, and return the summary.
 
-    Every file is written whole or not at all; the summary comes last. It has `experiment.sparsity` under
-    `sparsity_requested`, or with the strategy max_threshold under `rate`; the other of the two is null. With a budget
-    both are, and `auto_prune` has what was tried. Its accuracies are those of `metric`: of a regression R^2.
+    Every file is written whole or not at all; the summary comes after the networks, what is drawn last. It has
+    `experiment.sparsity` under `sparsity_requested`, or with the strategy max_threshold under `rate`; the other of the
+    two is null. With a budget both are, and `auto_prune` has what was tried. Its accuracies are those of `metric`: of a
+    regression R^2.
     """
     narrator = narrator or Narrator()
     data = load_dataset(experiment.dataset, folder=experiment.data)
@@ -91,9 +98,50 @@ def run_experiment(experiment: Experiment, folder: str | Path, narrator: Narrato
         batch: cost_report(pruned, data.input_shape, dense=dense, compacted=compacted, batch=batch, **conditions)
         for batch in (1, BATCH)
     }
-    summary = _summarize(experiment, data, dense, pruned, history, reports) | {"auto_prune": found}
-    _plot(folder, history, data, narrator)
+    return _report(experiment, folder, data, (dense, pruned), history, found, reports, narrator)
+
+
+def _report(
+    experiment: Experiment,
+    folder: Path,
+    data: Dataset,
+    networks: tuple[Network, Network],
+    history: PruneHistory,
+    found: AutoPruneReport | None,
+    reports: dict[int, CostReport],
+    narrator: Narrator,
+) -> dict:
+    """Tell and write what was found: the summary first, which nothing that is drawn may cost."""
+    dense, pruned = networks
+    plan = compile(pruned, data.input_shape, batch=BATCH, threads=experiment.threads)
+    summary = _summarize(experiment, data, dense, pruned, plan, history, reports)
+    summary |= {"auto_prune": found and found.to_json()}
     write_json(folder / "summary.json", summary)
+    _plot(folder, history, data, narrator)
+    headline = _tell(reports, pruned, summary, data, narrator)
+    record = RunRecord(
+        task_of(data),
+        summary,
+        headline,
+        asdict(experiment) | {"out": folder},
+        history,
+        found,
+        reports,
+        step_shares(plan),
+        dense,
+        pruned,
+        data.test.y,
+        outputs_of(dense, pruned, data.test.x, experiment.threads),
+        len(data.validation.y),
+    )
+    write_text(folder / "report.html", run_page(record, *show(run_pictures(record), narrator.progress)))
+    return summary
+
+
+def _tell(
+    reports: dict[int, CostReport], pruned: Network, summary: dict, data: Dataset, narrator: Narrator
+) -> str:
+    """The costs, and what was gained as a sentence, which is returned too."""
     narrator.line(f"\n{reports[BATCH]}\n")
     single = reports[1].total
     narrator.line(
@@ -101,12 +149,18 @@ def run_experiment(experiment: Experiment, folder: str | Path, narrator: Narrato
         f"{single.latency['dense'].median_us:,.0f} us dense, {single.speedup():.2f}x\n"
     )
     judged = summary["accuracy_dense"], summary["accuracy_pruned"]
-    narrator.line(describe_gain(reports[BATCH], pruned.sparsity(), *judged, task_of(data)))
-    return summary
+    headline = describe_gain(reports[BATCH], pruned.sparsity(), *judged, task_of(data))
+    narrator.line(headline)
+    return headline
 
 
 def _fit(
-    experiment: Experiment, network: Network, data: Dataset, stage: str, epochs: int, seed: Seed, narrator: Narrator
+    experiment: Experiment,
+    network: Network,
+    data: Dataset,
+    epochs: int,
+    seed: Seed,
+    told: Callable[[Epoch], None],
 ) -> list[Epoch]:
     """Training and retraining alike: the task's optimiser, its learning rate falling to zero along a cosine."""
     task = task_of(data)
@@ -121,14 +175,15 @@ def _fit(
         lr_schedule=cosine,
         batch_size=32 if len(data.train.y) < 10_000 else BATCH,
         seed=seed,
-        on_epoch=narrator.epoch(stage, epochs),
+        on_epoch=told,
         threads=experiment.threads,
         **task.judge,
     )
 
 
 def _train(experiment: Experiment, data: Dataset, network: Network, narrator: Narrator) -> None:
-    history = _fit(experiment, network, data, "training", experiment.epochs, experiment.seed, narrator)
+    told = narrator.epoch("training", experiment.epochs)
+    history = _fit(experiment, network, data, experiment.epochs, experiment.seed, told)
     task = task_of(data)
     judged = evaluate(network, data.validation, threads=experiment.threads, **task.judge).accuracy
     seconds = sum(epoch.seconds for epoch in history)
@@ -139,8 +194,8 @@ def _train(experiment: Experiment, data: Dataset, network: Network, narrator: Na
 
 
 def _prune(experiment: Experiment, data: Dataset, network: Network, narrator: Narrator) -> PruneHistory:
-    rng = np.random.default_rng([experiment.seed, 1])
-    epochs = experiment.retrain_epochs
+    rng, epochs = np.random.default_rng([experiment.seed, 1]), experiment.retrain_epochs
+    told = narrator.epoch("retraining", epochs, experiment.rounds)
     history = iterative_prune(
         network,
         data.train,
@@ -148,7 +203,7 @@ def _prune(experiment: Experiment, data: Dataset, network: Network, narrator: Na
         criterion=CRITERIA[experiment.criterion],
         strategy=STRATEGIES[experiment.strategy],
         schedule=SCHEDULES[experiment.schedule](experiment.rounds, experiment.sparsity),
-        retrain=lambda net: _fit(experiment, net, data, "retraining", epochs, rng, narrator),
+        retrain=lambda net: _fit(experiment, net, data, epochs, rng, told),
         max_drop=experiment.max_drop,
         seed=experiment.seed,
         on_round=narrator.round(experiment.rounds, task_of(data)),
@@ -171,8 +226,9 @@ def _budget_of(experiment: Experiment, dense: Network, data: Dataset) -> Budget:
 
 def _prune_to_budget(
     experiment: Experiment, data: Dataset, dense: Network, narrator: Narrator
-) -> tuple[Network, PruneHistory, dict]:
-    rng = np.random.default_rng([experiment.seed, 1])
+) -> tuple[Network, PruneHistory, AutoPruneReport]:
+    rng, epochs = np.random.default_rng([experiment.seed, 1]), experiment.retrain_epochs
+    told = narrator.epoch("retraining", epochs, experiment.rounds)
     pruned, report = auto_prune(
         dense,
         data.train,
@@ -181,7 +237,7 @@ def _prune_to_budget(
         criterion=CRITERIA[experiment.criterion],
         granularity=STRATEGIES[experiment.strategy].granularity,
         rounds=experiment.rounds,
-        retrain=lambda net: _fit(experiment, net, data, "retraining", experiment.retrain_epochs, rng, narrator),
+        retrain=lambda net: _fit(experiment, net, data, epochs, rng, told),
         seed=experiment.seed,
         threads=experiment.threads,
         on_progress=narrator.progress,
@@ -189,17 +245,16 @@ def _prune_to_budget(
     )
     narrator.line(str(report))
     before = evaluate(dense, data.validation, threads=experiment.threads, **task_of(data).judge)
-    return pruned, PruneHistory(before.accuracy, before.loss, (), report.stopped), report.to_json()
+    return pruned, PruneHistory(before.accuracy, before.loss, (), report.stopped), report
 
 
 def _plot(folder: Path, history: PruneHistory, data: Dataset, narrator: Narrator) -> None:
     if not history.rounds:
         return
     points = [(0.0, history.baseline_accuracy)] + [(r.sparsity, r.accuracy) for r in history.rounds]
-    try:
-        plot_accuracy(folder / "accuracy.png", *zip(*points, strict=True), history.baseline_accuracy, task_of(data))
-    except ImportError as error:
-        narrator.line(f"no plot: {error}")
+    columns = zip(*points, strict=True)
+    dense, task = history.baseline_accuracy, task_of(data)
+    draw(lambda: plot_accuracy(folder / "accuracy.png", *columns, dense, task), narrator)
 
 
 def _summarize(
@@ -207,11 +262,11 @@ def _summarize(
     data: Dataset,
     dense: Network,
     pruned: Network,
+    plan: Plan,
     history: PruneHistory,
     reports: dict[int, CostReport],
 ) -> dict:
     report = reports[BATCH]
-    plan = compile(pruned, data.input_shape, batch=BATCH, threads=experiment.threads)
     options, is_rate = asdict(experiment), experiment.strategy == "max_threshold"
     requested = options.pop("sparsity")
     requested = None if experiment.budget else requested

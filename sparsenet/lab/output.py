@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from ..files.atomic_write import write_atomically
@@ -10,19 +11,29 @@ from ..nn.training import Epoch
 from ..pruning.cycle import Round
 from .task import CLASSIFICATION, Task
 
-NOTES = 1 << 20  # bytes, more than a plot and a JSON take
+NOTES = 4 << 20  # bytes, more than a JSON, a plot and a report with its pictures take
 
 
 @dataclass
 class Narrator:
-    """Where a run tells what it does: `line` for what stays, `progress` for what the next one replaces."""
+    """Where a run tells what it does: `line` for what stays, `progress` for what the next one replaces.
+
+    Progress is a text, how many steps of a stage are done, and of how many; 0 and 0 for a text alone.
+    """
 
     line: Callable[[str], None] = print
-    progress: Callable[[str], None] = lambda text: None
+    progress: Callable[[str, int, int], None] = lambda text, done, total: None
 
-    def epoch(self, stage: str, epochs: int) -> Callable[[Epoch], None]:
-        """A hook for `fit`."""
-        return lambda e: self.progress(f"{stage}: epoch {e.epoch}/{epochs}, loss {e.loss:.4f}, {e.seconds:.1f} s")
+    def epoch(self, stage: str, epochs: int, rounds: int = 1) -> Callable[[Epoch], None]:
+        """A hook for `fit`, or for one `fit` in each round, all of which are one stage."""
+        numbers, total = count(), epochs * rounds
+        self.progress(f"{stage} ...", 0, total)
+
+        def tell(e: Epoch) -> None:
+            done = next(numbers) % total + 1  # once all rounds are over they may begin again
+            self.progress(f"{stage}: epoch {e.epoch}/{epochs}, loss {e.loss:.4f}, {e.seconds:.1f} s", done, total)
+
+        return tell
 
     def round(self, rounds: int, task: Task = CLASSIFICATION) -> Callable[[Round], None]:
         """A hook for `iterative_prune`."""
@@ -39,5 +50,21 @@ class Narrator:
 
 def write_json(path: Path, content: dict) -> None:
     """Write `content` as JSON, whole or not at all."""
-    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def draw(plot: Callable[[], object], narrator: Narrator) -> None:
+    """Draw and write a plot, or say why there is none; an error in writing is the caller's to know."""
+    try:
+        plot()
+    except OSError:
+        raise
+    except ImportError as error:
+        narrator.line(f"no plot: {error}")
+    except Exception as error:  # an installation of matplotlib that is broken raises anything
+        narrator.line(f"no plot: {type(error).__name__}: {error}")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text`, whole or not at all."""
     write_atomically(path, lambda file: file.write(text.encode()))

@@ -1,17 +1,19 @@
-"""Plots, with matplotlib (the `app` extra), loaded when one is drawn."""
+"""Plots of accuracy, break-even and sensitivity, as figures and as files."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..files.atomic_write import write_atomically
 from .break_even import BreakEvenReport, theoretical_speedup
 from .cost_table import short_name
+from .figures import label, log_ticks, looks, new_figure, save_png
+from .palette import LIGHT
 from .sensitivity import Sensitivity
 from .tables import count_threads
 from .task import CLASSIFICATION, Task
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -25,15 +27,17 @@ def plot_accuracy(
     ImportError
         Where matplotlib is missing; the message says how to get it.
     """
-    figure = _new_figure()
-    axes, scale = figure.add_subplot(), 100 if task.percent else 1
-    axes.axhline(scale * dense, color="grey", linestyle="--", label="dense")
-    axes.plot([100 * s for s in sparsity], [scale * a for a in accuracy], marker="o", label="pruned and retrained")
-    axes.set_xlabel("sparsity (% of the weights removed)")
-    axes.set_ylabel(f"validation {task.name}" + " (%)" * task.percent)
-    axes.grid(alpha=0.3)
-    axes.legend()
-    _save(path, figure)
+    scale = 100 if task.percent else 1
+    with looks():
+        figure = new_figure()
+        axes = figure.add_subplot()
+        axes.axhline(scale * dense, color=LIGHT["grey"], linestyle="--", label="dense")
+        axes.plot([100 * s for s in sparsity], [scale * a for a in accuracy], marker="o", label="pruned and retrained")
+        axes.set_xlabel("sparsity (% of the weights removed)")
+        axes.set_ylabel(f"validation {task.name}" + " (%)" * task.percent)
+        axes.grid()
+        axes.legend()
+        save_png(path, figure)
 
 
 def plot_break_even(path: str | Path, report: BreakEvenReport) -> None:
@@ -44,23 +48,28 @@ def plot_break_even(path: str | Path, report: BreakEvenReport) -> None:
     ImportError
         Where matplotlib is missing; the message says how to get it.
     """
-    figure = _new_figure()
+    with looks():
+        save_png(path, draw_break_even(report))
+
+
+def draw_break_even(report: BreakEvenReport) -> "Figure":
+    """Speed-up over the dense form against sparsity, a line per layer beside 1 / (1 - s)."""
+    figure = new_figure(5.8, 4.6)
     axes = figure.add_subplot()
     sparsities = report.sparsities
     curve = [sparsities[0] + (sparsities[-1] - sparsities[0]) * step / 100 for step in range(101)]
-    axes.axhline(1, color="grey", linewidth=1)
+    axes.axhline(1, color=LIGHT["ink"], linewidth=1)
     theory = [theoretical_speedup(s) for s in curve]
-    axes.plot([100 * s for s in curve], theory, color="grey", linestyle="--", label="1 / (1 - s)")
     for name, layer in report.layers.items():
         axes.plot([100 * s for s in sparsities], [layer.speedup(s) for s in sparsities], marker=".", label=name)
+    axes.plot([100 * s for s in curve], theory, color=LIGHT["grey"], linewidth=1, linestyle="-", label="1 / (1 - s)")
     axes.set_yscale("log", base=2)
-    axes.yaxis.set_major_formatter(lambda value, position: f"{value:g}")
+    log_ticks(axes.yaxis, 2)
     axes.set_xlabel("sparsity (% of the weights removed)")
-    axes.set_ylabel("speed-up over the dense form")
-    axes.set_title(f"batch of {report.batch}, {count_threads(report.threads)}", fontsize="medium")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
-    _save(path, figure)
+    axes.set_ylabel(f"times as fast as dense, batch of {report.batch}, {count_threads(report.threads)}")
+    axes.grid(axis="y")
+    axes.legend()
+    return figure
 
 
 def plot_sensitivity(path: str | Path, report: Sensitivity) -> None:
@@ -71,33 +80,57 @@ def plot_sensitivity(path: str | Path, report: Sensitivity) -> None:
     ImportError
         Where matplotlib is missing; the message says how to get it.
     """
-    figure = _new_figure(10)
-    left, right = figure.subplots(1, 2)
-    percent = [100 * sparsity for sparsity in report.sparsities]
-    for name in report.accuracy:
-        left.plot(percent, [100 * value for value in report.accuracy[name]], marker=".", label=short_name(name))
-        right.plot(percent, [cost.latency_us for cost in report.costs.units[name]], marker=".")
-    left.set_ylabel("accuracy with this one pruned (%)")
-    right.set_ylabel("measured time (µs)")
-    right.set_yscale("log")
-    right.set_title(f"batch of {report.costs.batch}, {count_threads(report.costs.threads)}", fontsize="medium")
-    for axes in (left, right):
-        axes.set_xlabel("sparsity (% of the weights or units removed)")
-        axes.grid(alpha=0.3)
-    left.legend(fontsize="x-small", ncols=1 + len(report.accuracy) // 12)
-    _save(path, figure)
+    with looks():
+        figure = new_figure(11, 4)
+        left, right = figure.subplots(1, 2)
+        _accuracy_lines(left, report)
+        _time_lines(right, report)
+        _legend(left, report)
+        save_png(path, figure)
 
 
-def _new_figure(width: float = 6) -> "Figure":
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("a plot needs matplotlib: pip install 'sparsenet[app]'") from None
-    figure = Figure(figsize=(width, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+def draw_sensitivity_accuracy(report: Sensitivity) -> "Figure":
+    """Accuracy with one pruned against its sparsity, a line per layer or group."""
+    figure = new_figure(5.8, 4)
+    axes = figure.add_subplot()
+    _accuracy_lines(axes, report)
+    _legend(axes, report)
     return figure
 
 
-def _save(path: str | Path, figure: "Figure") -> None:
-    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120))
+def draw_sensitivity_time(report: Sensitivity) -> "Figure":
+    """Measured time against sparsity, a line per layer or group."""
+    figure = new_figure(5.8, 4)
+    axes = figure.add_subplot()
+    _time_lines(axes, report)
+    _legend(axes, report)
+    return figure
+
+
+def _accuracy_lines(axes: "Axes", report: Sensitivity) -> None:
+    for name, values in report.accuracy.items():
+        axes.plot(_percent(report), [100 * value for value in values], marker=".", label=label(short_name(name)))
+    axes.set_ylabel("accuracy with this one pruned (%)")
+    _against_sparsity(axes)
+
+
+def _time_lines(axes: "Axes", report: Sensitivity) -> None:
+    for name, costs in report.costs.units.items():
+        axes.plot(_percent(report), [cost.latency_us for cost in costs], marker=".", label=label(short_name(name)))
+    axes.set_ylabel(f"µs, batch of {report.costs.batch}, {count_threads(report.costs.threads)}")
+    axes.set_yscale("log")
+    log_ticks(axes.yaxis)
+    _against_sparsity(axes)
+
+
+def _percent(report: Sensitivity) -> list[float]:
+    return [100 * sparsity for sparsity in report.sparsities]
+
+
+def _against_sparsity(axes: "Axes") -> None:
+    axes.set_xlabel("sparsity (% of its weights or units)")
+    axes.grid(axis="y")
+
+
+def _legend(axes: "Axes", report: Sensitivity) -> None:
+    axes.legend(fontsize="x-small", ncols=1 + len(report.accuracy) // 12)

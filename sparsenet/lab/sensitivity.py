@@ -111,7 +111,7 @@ def sensitivity(
     threads: int | None = None,
     seconds: float = 0.5,
     seed: int | np.random.Generator = 0,
-    on_progress: Callable[[str], None] | None = None,
+    on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Sensitivity:
     """Prune one layer at a time (of structures one dependency group), on a copy, and see what that does; the costs too.
 
@@ -127,8 +127,8 @@ def sensitivity(
         Conditions under which the layers are timed (threads None: all available ones).
     seconds : float
         Time to spend on measuring each layer.
-    on_progress : function (text), optional
-        Told what is being done.
+    on_progress : function (text, done, total), optional
+        Told what is being done, and how much of it is.
 
     Returns
     -------
@@ -141,13 +141,13 @@ def sensitivity(
     network can do. Costs are of the network pruned alike everywhere (see `cost_table.measure_costs`).
     """
     x, _ = check_data("data", data)
-    sparsities, tell = check_sparsities(sparsities), on_progress or (lambda text: None)
+    sparsities, tell = check_sparsities(sparsities), on_progress or (lambda text, done, total: None)
     scores = score(network, criterion, data, loss=loss, seed=seed, threads=threads)
     cuts = find_cuts(network, scores, granularity, exclude)
     judge = {"loss": loss, "metric": metric, "threads": threads}
     start, found = evaluate(network, data, **judge), {}
     for number, name in enumerate(cuts.units, 1):
-        tell(f"pruning {name} alone, {number}/{len(cuts.units)} ...")
+        tell(f"pruning {name} alone, {number}/{len(cuts.units)} ...", number - 1, len(cuts.units))
         pruned = (cuts.cut(network, scores, {name: sparsity}) for sparsity in sparsities[1:])
         found[name] = [start, *(evaluate(each, data, **judge) for each in pruned)]
     measured = {"sparsities": sparsities, "batch": batch, "threads": threads, "seconds": seconds}

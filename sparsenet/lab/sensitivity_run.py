@@ -7,11 +7,15 @@ from ..files.atomic_write import check_folder
 from ..files.checkpoint import load_network
 from ..pruning.granularity import Filter, Weight
 from ..pruning.scores import CRITERIA
-from .output import NOTES, Narrator, write_json
+from .figures import show
+from .output import NOTES, Narrator, draw, write_json, write_text
 from .plots import plot_sensitivity
+from .search_page import sensitivity_pictures
 from .sensitivity import Sensitivity, sensitivity
+from .sensitivity_page import sensitivity_page
 from .task import task_of
 
+FILES = ("sensitivity.json", "sensitivity.png", "sensitivity.html")
 QUICK = {"sparsities": (0.5, 0.9), "seconds": 0.05}
 
 
@@ -29,13 +33,13 @@ def run_sensitivity(
     seed: int = 0,
     narrator: Narrator | None = None,
 ) -> Sensitivity:
-    """Measure on the validation data, tell the tables, and write `sensitivity.png` and `sensitivity.json`.
+    """Measure on the validation data, tell the tables, and write `sensitivity.json`, its plot and `sensitivity.html`.
 
-    Every file is written whole or not at all; the JSON comes last.
+    Every file is written whole or not at all; the JSON comes first.
     """
     narrator, folder = narrator or Narrator(), Path(folder)
     loaded, samples = load_network(network), load_dataset(dataset, folder=data)
-    check_folder(folder, ("sensitivity.png", "sensitivity.json"), NOTES)
+    check_folder(folder, FILES, NOTES)
     report = sensitivity(
         loaded,
         samples.validation,
@@ -49,9 +53,10 @@ def run_sensitivity(
         **(QUICK if quick else {}),
     )
     narrator.line(str(report))
-    try:
-        plot_sensitivity(folder / "sensitivity.png", report)
-    except ImportError as error:
-        narrator.line(f"no plot: {error}")
     write_json(folder / "sensitivity.json", report.to_json())
+    draw(lambda: plot_sensitivity(folder / "sensitivity.png", report), narrator)
+    arguments = {"dataset": dataset, "data": data, "criterion": criterion, "filters": filters, "batch": batch}
+    arguments |= {"threads": threads, "quick": quick, "seed": seed, "out": folder}
+    drawn = show(sensitivity_pictures(report), narrator.progress)
+    write_text(folder / "sensitivity.html", sensitivity_page(report, str(network), arguments, *drawn))
     return report

@@ -72,13 +72,13 @@ def run_entry(entry: Entry, seed: int = 0) -> Result:
 
 
 def run(
-    entries: Iterable[Entry] = ENTRIES, *, seed: int = 0, progress: Callable[[str], None] | None = None
+    entries: Iterable[Entry] = ENTRIES, *, seed: int = 0, progress: Callable[[str, int, int], None] | None = None
 ) -> list[Result]:
-    """Run entries one after the other; `progress` is told each name before it runs."""
+    """Run entries one after the other; `progress` is told each name before it runs, and where it is."""
     entries, results = list(entries), []
     for number, entry in enumerate(entries, 1):
         if progress is not None:
-            progress(f"{number}/{len(entries)} {entry.name}")
+            progress(f"{number}/{len(entries)} {entry.name}", number - 1, len(entries))
         results.append(run_entry(entry, seed))
     return results
 

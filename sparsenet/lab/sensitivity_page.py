@@ -1,0 +1,31 @@
+"""The report of `sparsenet sensitivity` as a page."""
+
+from collections.abc import Mapping
+
+from .page import Markup, page, section, tag
+from .repeat import command_line, repeat
+from .search_page import sensitivity_parts
+from .sensitivity import Sensitivity
+
+
+def sensitivity_page(
+    report: Sensitivity,
+    network: str,
+    arguments: Mapping[str, object],
+    figures: Mapping[str, Markup],
+    note: str = "",
+) -> str:
+    """The page: what was asked, which layer is the most sensitive, figures, tables, how to repeat it."""
+    most, start = report.sparsities[-1], next(iter(report.accuracy.values()))[0]
+    falls = {name: start - values[-1] for name, values in report.accuracy.items()}
+    worst, least = max(falls, key=falls.get), min(falls, key=falls.get)
+    headline = (
+        f"Pruned alone to {100 * most:g} % by {report.criterion}, without retraining, {worst} costs the most accuracy, "
+        f"{100 * falls[worst]:.1f} points of {100 * start:.1f} %, and {least} the least, {100 * falls[least]:.1f}."
+    )
+    first = tag("p", note, class_="note") if note else ""
+    sections = [
+        section("What each layer can spare, and what it costs", sensitivity_parts(report, figures)),
+        section("To repeat it", repeat(command_line("sensitivity", arguments, network), report.costs.environment)),
+    ]
+    return page(f"Sensitivity of the layers of {network}", headline, first, sections)
