@@ -2,7 +2,7 @@
 
     SPARSENET_DATA=... python benchmarks/budgets.py run lenet_5 resnet20 vgg_small      an hour of one core
     python benchmarks/budgets.py predictions lenet_5 resnet20 vgg_small                 some minutes
-    python benchmarks/budgets.py table                                                  print what the stored result says
+    python benchmarks/budgets.py table                                                  print what is stored
 
 `run`: a network is trained; then, for a share of its bytes or microseconds, `auto_prune` finds one within it. The
 rivals prune by the same criterion, in the same rounds with the same retraining. Their one sparsity is found by
@@ -11,10 +11,14 @@ is taken in turn with that of the dense network, and the machine's drift divided
 images that no choice was made by, those for validation and for test together (of MNIST those for test). LeNet-5 learns
 from the first 10,000 images of MNIST, the others from the digits at half their size, 14 x 14.
 
+"found" is `auto_prune` as it is, "searched" with coefficients of the layers' errors that trials found (each trained for
+one epoch of 1,000 images).
+
 `predictions`: allocations are drawn at random, each layer's sparsity by itself; of each, the measured time over the one
 that the table of costs predicts, the drift divided out.
 
-Results go to benchmarks/results/budgets.json, trained networks to benchmarks/networks/ (not committed).
+Results go to benchmarks/results/budgets-*.json, one for each network, trained networks to benchmarks/networks/ (not
+committed).
 """
 
 import argparse
@@ -31,15 +35,34 @@ from sparsenet.lab.cuts import find_cuts
 from sparsenet.lab.environment import describe_environment
 
 HERE = Path(__file__).parent
-RESULT, NETWORKS = HERE / "results" / "budgets.json", HERE / "networks"
+RESULTS, NETWORKS = HERE / "results", HERE / "networks"
 SETTINGS = {
-    "lenet_5": {"lr": 0.02, "epochs": 6, "retrain_epochs": 1, "shares": {"size_bytes": [0.03], "latency_us": [0.1]}},
-    "resnet20": {"lr": 0.05, "epochs": 12, "retrain_epochs": 2, "shares": {"size_bytes": [0.06], "latency_us": [0.2]}},
-    "vgg_small": {"lr": 0.02, "epochs": 8, "retrain_epochs": 2, "shares": {"size_bytes": [0.03], "latency_us": [0.03]}},
+    "lenet_5": {
+        "lr": 0.02,
+        "batch": 64,
+        "epochs": 5,
+        "retrain_epochs": 1,
+        "shares": {"size_bytes": [0.02], "latency_us": [0.08]},
+    },
+    "resnet20": {
+        "lr": 0.05,
+        "batch": 32,
+        "epochs": 8,
+        "retrain_epochs": 1,
+        "shares": {"size_bytes": [0.06], "latency_us": [0.18]},
+    },
+    "vgg_small": {
+        "lr": 0.02,
+        "batch": 32,
+        "epochs": 5,
+        "retrain_epochs": 1,
+        "shares": {"size_bytes": [0.02], "latency_us": [0.02]},
+    },
 }
 SCOPES = {"uniform": "layer", "global": "global", "erk": "erk"}
 KINDS = {"size_bytes": "bytes", "latency_us": "time"}
-ROUNDS, BATCH, STEPS = 3, 32, 10
+ROUNDS, STEPS = 3, 9
+TRIALS, REFIT = 12, 1000
 MOST = 0.9995  # sparsity of a rival
 SPREAD = (0.0, 0.99)  # of sparsities that are drawn
 
@@ -63,7 +86,7 @@ def halve(x):
 
 def train(network, data, model, epochs, seed):
     sgd = sn.SGD(lr=SETTINGS[model]["lr"], momentum=0.9, weight_decay=5e-4)
-    options = {"batch_size": BATCH, "lr_schedule": sn.optimizers.cosine, "threads": 1}
+    options = {"batch_size": SETTINGS[model]["batch"], "lr_schedule": sn.optimizers.cosine, "threads": 1}
     sn.fit(network, data, epochs=epochs, optimizer=sgd, seed=seed, **options)
 
 
@@ -114,26 +137,31 @@ class Costs:
         return own.latency_us / beside.latency_us * self.dense.latency_us
 
 
-def compare(model, seed, options):
+def compare(model, seed):
     """A row for each method within each budget."""
     data, others, shape = load(model)
     network, setting = dense(model, data, shape, seed), SETTINGS[model]
     judge, costs = partial(sn.evaluate, data=others, threads=1), Costs(network, shape)
     start = judge(network)
     retrain = partial(train, data=data, model=model, epochs=setting["retrain_epochs"], seed=seed + 1)
+    refit = partial(train, data=sn.Split(*(part[:REFIT] for part in data)), model=model, epochs=1, seed=seed)
+    methods = {"found": {}, "searched": {"trials": TRIALS, "refit": refit}}
+    options, tables = {"retrain": retrain, "rounds": ROUNDS, "threads": 1}, None
     for kind, shares in setting["shares"].items():
         figure = partial(costs.of, kind=kind)
         for share in shares:
             limit = share * getattr(costs.dense, kind)
             row = {"model": model, "seed": seed, "kind": kind, "share": share, "limit": limit, "dense": start.accuracy}
-            budget = sn.Budget(**{kind: limit})
-            found, report = sn.auto_prune(network, data, others, budget, retrain=retrain, threads=1, **options)
-            spent = figure(network=found)
-            tried = {"ratio": report.chosen.ratio, "tries": len(report.tries), "sparsities": report.chosen.sparsities}
-            yield row | describe("found", judge(found), spent) | tried
+            budget, spent = sn.Budget(**{kind: limit}), []
+            for name, own in methods.items():
+                found, report = sn.auto_prune(network, data, others, budget, tables=tables, **options, **own)
+                tables = report.sensitivity
+                spent.append(figure(found))
+                tried = {"ratio": report.chosen.ratio, "sparsities": report.chosen.sparsities}
+                yield row | describe(name, judge(found), spent[-1]) | tried
             for name, scope in SCOPES.items():
-                other = rival(network, scope, spent, lambda net, own=figure: own(network=net), retrain)
-                yield row | describe(name, judge(other), figure(network=other))
+                other = rival(network, scope, max(spent), figure, retrain)
+                yield row | describe(name, judge(other), figure(other))
 
 
 def describe(method, judged, spent):
@@ -141,15 +169,14 @@ def describe(method, judged, spent):
 
 
 def run(models, options):
-    for seed in range(options.seeds):
-        for model in models:
+    for model in models:
+        for seed in range(options.seeds):
             rows = []
-            for row in compare(model, seed, {}):
+            for row in compare(model, seed):
                 rows.append(row)
                 print({key: round(v, 4) if isinstance(v, float) else v for key, v in row.items()}, flush=True)
-            stored = read()
-            kept = [r for r in stored.get("rows", []) if (r["model"], r["seed"]) != (model, seed)]
-            write(stored | {"settings": SETTINGS, "rows": kept + rows})
+            kept = [row for row in read(model).get("rows", []) if row["seed"] != seed]
+            write(model, {"settings": SETTINGS[model], "rows": kept + rows})
 
 
 def predictions(models, options):
@@ -159,16 +186,10 @@ def predictions(models, options):
         scores = sn.score(network, sn.scores.l1)
         cuts = find_cuts(network, scores)
         for batch in options.batches:
-            found = {
-                "model": model,
-                "batch": batch,
-                "ratios": ratios(network, scores, cuts, shape, batch, options.count),
-            }
-            low, median, high = np.percentile(found["ratios"], (10, 50, 90))
+            found = ratios(network, scores, cuts, shape, batch, options.count)
+            low, median, high = np.percentile(found, (10, 50, 90))
             print(f"{model}, batch {batch}: {median:.3f} ({low:.3f} to {high:.3f})", flush=True)
-            stored = read()
-            kept = [r for r in stored.get("predictions", []) if (r["model"], r["batch"]) != (model, batch)]
-            write(stored | {"predictions": [*kept, found]})
+            write(model, {"predictions": read(model).get("predictions", {}) | {str(batch): found}})
 
 
 def ratios(network, scores, cuts, shape, batch, count):
@@ -186,61 +207,64 @@ def ratios(network, scores, cuts, shape, batch, count):
     return found
 
 
-def read():
-    return json.loads(RESULT.read_text()) if RESULT.exists() else {}
+def read(model):
+    path = RESULTS / f"budgets-{model}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
-def write(result):
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result | {"environment": describe_environment()}, indent=1) + "\n")
+def write(model, result):
+    """Put these entries in the place of those of their names."""
+    RESULTS.mkdir(exist_ok=True)
+    result = read(model) | result | {"environment": describe_environment()}
+    (RESULTS / f"budgets-{model}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
-def table(result):
-    """Both tables in Markdown."""
-    return "\n\n".join([accuracy_table(result["rows"]), prediction_table(result.get("predictions", []))])
+def table(results):
+    """Both tables in Markdown, from the results by network."""
+    rows = [row for result in results.values() for row in result.get("rows", [])]
+    return "\n\n".join([accuracy_table(rows), prediction_table(results)])
 
 
 def accuracy_table(rows):
-    """Means over the seeds, with the standard deviation; the difference to the best rival, seed by seed."""
+    """Means over the seeds, with the standard deviation; what `auto_prune` has above the best rival, seed by seed."""
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    lines = [
-        f"| network | budget | dense | {' | '.join(methods)} | above the best rival | loss, of the best rival's |",
-        f"|{' --- |' * (len(methods) + 5)}",
-    ]
+    ours = [method for method in methods if method not in SCOPES]
+    head = ("network", "budget", "dense", *methods, *(f"{name} above the best rival; loss, of its" for name in ours))
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for model, kind, share in dict.fromkeys((row["model"], row["kind"], row["share"]) for row in rows):
         own = [row for row in rows if (row["model"], row["kind"], row["share"]) == (model, kind, share)]
         by = {method: [row for row in own if row["method"] == method] for method in methods}
-        cells = []
-        for each in by.values():
-            accuracy = spread([100 * row["accuracy"] for row in each], 2)
-            cells.append(f"{accuracy}, loss {mean(row['loss'] for row in each):.4f}")
-        rivals = [method for method in methods if method != "found"]
-        best = max(rivals, key=lambda method: mean(row["accuracy"] for row in by[method]))
-        least = min(rivals, key=lambda method: mean(row["loss"] for row in by[method]))
-        more = [100 * (a["accuracy"] - b["accuracy"]) for a, b in zip(by["found"], by[best], strict=True)]
-        part = [a["loss"] / b["loss"] for a, b in zip(by["found"], by[least], strict=True)]
-        lines.append(
-            f"| {model} | {100 * share:g} % of {KINDS[kind]} | {100 * mean(row['dense'] for row in own):.2f} "
-            f"| {' | '.join(cells)} | {spread(more, 2, '+')} ({best}) | {spread(part, 2)} ({least}) |"
-        )
+        cells = [f"{spread(percent(each))}, loss {mean(row['loss'] for row in each):.4f}" for each in by.values()]
+        best = max(SCOPES, key=lambda method: mean(row["accuracy"] for row in by[method]))
+        least = min(SCOPES, key=lambda method: mean(row["loss"] for row in by[method]))
+        for name in ours:
+            more = [a - b for a, b in zip(percent(by[name]), percent(by[best]), strict=True)]
+            part = [a["loss"] / b["loss"] for a, b in zip(by[name], by[least], strict=True)]
+            cells.append(f"{spread(more, '+')} ({best}); {spread(part)} ({least})")
+        start = mean(100 * row["dense"] for row in own)
+        lines.append(f"| {model} | {100 * share:g} % of {KINDS[kind]} | {start:.2f} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def spread(values, digits, sign=""):
+def percent(rows):
+    return [100 * row["accuracy"] for row in rows]
+
+
+def spread(values, sign=""):
     """Mean and standard deviation."""
-    shown = f"{mean(values):{sign}.{digits}f}"
-    return f"{shown} ± {stdev(values):.{digits}f}" if len(values) > 1 else shown
+    shown = f"{mean(values):{sign}.2f}"
+    return f"{shown} ± {stdev(values):.2f}" if len(values) > 1 else shown
 
 
-def prediction_table(found):
+def prediction_table(results):
     lines = [
         "| network | batch | allocations | measured / predicted time | 10th to 90th percentile |",
         f"|{' --- |' * 5}",
     ]
-    for each in found:
-        low, median, high = np.percentile(each["ratios"], (10, 50, 90))
-        count = len(each["ratios"])
-        lines.append(f"| {each['model']} | {each['batch']} | {count} | {median:.3f} | {low:.3f} to {high:.3f} |")
+    for model, result in results.items():
+        for batch, found in result.get("predictions", {}).items():
+            low, median, high = np.percentile(found, (10, 50, 90))
+            lines.append(f"| {model} | {batch} | {len(found)} | {median:.3f} | {low:.3f} to {high:.3f} |")
     return "\n".join(lines)
 
 
@@ -255,7 +279,7 @@ def main():
     if not SETTINGS.keys() >= set(options.models):
         parser.error(f"the networks are {', '.join(SETTINGS)}")
     if options.what == "table":
-        print(table(read()))
+        print(table({model: read(model) for model in options.models or SETTINGS}))
     else:
         {"run": run, "predictions": predictions}[options.what](options.models or list(SETTINGS), options)
 

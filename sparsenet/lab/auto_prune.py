@@ -20,11 +20,12 @@ from .auto_report import AutoPruneReport, Try
 from .budget import Budget, describe_cost
 from .cost_table import DEFAULT_SPARSITIES, whole_costs
 from .cuts import Cuts, find_cuts, norm_errors
-from .sensitivity import Sensitivity, sensitivity
+from .sensitivity import Sensitivity, metric_name, sensitivity
 
 LEVELS = 80  # sparsities of each layer that are chosen from
 ERRORS = ("norm", "loss")
-SAMPLES = 2048  # of the training data, by which the sensitivity is judged
+SAMPLES = 2048  # of the training data, for the scores
+JUDGED = 512  # of these, by which sensitivity and coefficients are judged
 # What is left of a budget for what retraining and the next measurement may change.
 MARGINS = {"latency_us": 0.03, "size_bytes": 0.01, "macs": 0.0}
 NEAR = 0.05  # of the limit: no nearer is looked for
@@ -43,6 +44,7 @@ def auto_prune(
     errors: str = "norm",
     trials: int = 0,
     refit: Callable[[Network], object] | None = None,
+    tables: Sensitivity | None = None,
     rounds: int = 3,
     tries: int = 6,
     sparsities: Sequence[float] = DEFAULT_SPARSITIES,
@@ -71,6 +73,9 @@ def auto_prune(
         Coefficients of the layers' errors to try, by the loss of the networks that they lead to. 0: all are 1.
     refit : function
         Trains a network of these trials in place, and briefly; they are judged as masked where there is none.
+    tables : Sensitivity
+        What an earlier call has measured, its `report.sensitivity`: for several budgets of one network, which need one
+        measurement. It settles sparsities, batch and threads.
     tries : int
         Allocations that are tried, at most.
     sparsities : ascending fractions
@@ -112,10 +117,11 @@ def auto_prune(
         raise ValueError(f"errors must be one of {', '.join(ERRORS)}, not {errors!r}")
     threads = available_threads() if threads is None else check_count("threads", threads)
     sample = _sample(train, seed)
+    judged_by = tuple(part[:JUDGED] for part in sample)
     options = {"criterion": criterion, "loss": loss, "seed": seed, "threads": threads}
-    found = sensitivity(
+    found = tables or sensitivity(
         network,
-        sample,
+        judged_by,
         sparsities=sparsities,
         granularity=granularity,
         exclude=exclude,
@@ -128,6 +134,8 @@ def auto_prune(
     judge = {"loss": loss, "metric": metric, "threads": threads}
     scores = score(network, data=sample, **options)
     cuts = find_cuts(network, scores, granularity, exclude)
+    if tuple(cuts.units) != tuple(found.costs.units):
+        raise ValueError(f"tables must be of {', '.join(cuts.units)}, not of {', '.join(found.costs.units)}")
     levels = _levels(found.sparsities[-1])
     search = _Search(
         network,
@@ -140,13 +148,14 @@ def auto_prune(
         lambda net: score(net, data=sample, **options),
         retrain,
         lambda net: float(evaluate(net, validation, **judge).accuracy),
+        metric_name(metric),
         rounds,
         seconds,
         on_progress or (lambda text: None),
     )
     if trials:
         search = search.weighed(
-            trials, refit or (lambda net: None), lambda net: evaluate(net, sample, **judge).loss, seed
+            trials, refit or (lambda net: None), lambda net: evaluate(net, judged_by, **judge).loss, seed
         )
     return search.for_drop(tries) if budget.drop is not None else search.for_cost(tries)
 
@@ -166,7 +175,7 @@ def _errors_by_norm(
 
 def _sample(data: Data, seed: int) -> Data:
     x, y = data
-    picked = np.sort(np.random.default_rng(seed).permutation(len(x))[:SAMPLES])
+    picked = np.random.default_rng(seed).permutation(len(x))[:SAMPLES]
     return x[picked], y[picked]
 
 
@@ -184,6 +193,7 @@ class _Search:
     scored: Callable[[Network], dict[str, np.ndarray]]
     retrain: Callable[[Network], object]
     judged: Callable[[Network], float]
+    metric: str
     rounds: int
     seconds: float
     tell: Callable[[str], None]
@@ -263,7 +273,7 @@ class _Search:
             last = replace(best, **found)
             done.append(last)
             if last.kept:
-                return network, AutoPruneReport(self.budget, self.found, tuple(done), last, before, "within the budget")
+                return network, self._report(done, last, before, "within the budget")
             if best.sparsities == self.allocation(0.0):
                 raise BudgetError(limit, last.steady)
             aim *= aim / last.steady
@@ -313,4 +323,7 @@ class _Search:
                 break
         stopped = "the cheapest within the drop is found" if high <= (1 + NEAR) * low else "no more tries"
         stopped += "" if chosen else ": nothing that was tried is within the drop, the network is as it was"
-        return best, AutoPruneReport(self.budget, self.found, tuple(done), chosen, before, stopped)
+        return best, self._report(done, chosen, before, stopped)
+
+    def _report(self, done: list[Try], chosen: Try | None, before: float, stopped: str) -> AutoPruneReport:
+        return AutoPruneReport(self.budget, self.found, tuple(done), chosen, before, stopped, self.metric)

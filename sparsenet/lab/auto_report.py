@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 from .budget import Budget, describe_cost
 from .cost_table import short_name
-from .sensitivity import Sensitivity
+from .sensitivity import Sensitivity, describe_metric
 from .tables import format_table
 
 
@@ -58,6 +58,8 @@ class AutoPruneReport:
         The one whose network is returned; None where that is the network as it was given.
     accuracy_before : float
         On the validation data.
+    metric : str
+        What the accuracies are, where another metric was given.
     """
 
     budget: Budget
@@ -66,10 +68,12 @@ class AutoPruneReport:
     chosen: Try | None
     accuracy_before: float
     stopped: str
+    metric: str = "accuracy"
 
     def to_json(self) -> dict:
         """The report as plain numbers."""
         found = {"budget": asdict(self.budget), "accuracy_before": self.accuracy_before, "stopped": self.stopped}
+        found |= {"metric": self.metric}
         tried = {"tries": [asdict(each) | {"ratio": each.ratio} for each in self.tries]}
         tried |= {"chosen": self.chosen and asdict(self.chosen) | {"ratio": self.chosen.ratio}}
         return found | tried | {"sensitivity": self.sensitivity.to_json()}
@@ -77,14 +81,15 @@ class AutoPruneReport:
     def __str__(self) -> str:
         """The tries with prediction beside measurement, and the sparsity of each layer."""
         kind = self.budget.kind
-        rows = [("try", "predicted", "measured", "drift", "ratio", "accuracy, %", "within the budget")]
+        rows = [("try", "predicted", "measured", "drift", "ratio", self.metric, "within the budget")]
         for number, each in enumerate(self.tries, 1):
-            judged = "" if each.accuracy is None else f"{100 * each.accuracy:.2f}"
+            judged = "" if each.accuracy is None else describe_metric(self.metric, each.accuracy)
             costs = (describe_cost(kind, each.predicted), describe_cost(kind, each.measured))
             rows.append(
                 (str(number), *costs, f"{each.drift:.2f}", f"{each.ratio:.3f}", judged, "yes" if each.kept else "no")
             )
-        lines = [f"budget: {self.budget}; accuracy before it {100 * self.accuracy_before:.2f} %", format_table(rows)]
+        before = describe_metric(self.metric, self.accuracy_before)
+        lines = [f"budget: {self.budget}; {self.metric} before it {before}", format_table(rows)]
         if self.chosen:
             own = (f"{short_name(name)} {100 * value:.1f} %" for name, value in self.chosen.sparsities.items())
             lines.append(f"chosen: {', '.join(own)}")
