@@ -11,8 +11,8 @@ is taken in turn with that of the dense network, and the machine's drift divided
 images that no choice was made by, those for validation and for test together (of MNIST those for test). LeNet-5 learns
 from the first 10,000 images of MNIST, the others from the digits at half their size, 14 x 14.
 
-"found" is `auto_prune` as it is, "searched" with coefficients of the layers' errors that trials found (each trained for
-one epoch of 1,000 images).
+"found" is `auto_prune` as it is; "searched", with --trials, has coefficients of the layers' errors that trials found,
+each trained for one epoch of 1,000 images.
 
 `predictions`: allocations are drawn at random, each layer's sparsity by itself; of each, the measured time over the one
 that the table of costs predicts, the drift divided out.
@@ -62,7 +62,7 @@ SETTINGS = {
 SCOPES = {"uniform": "layer", "global": "global", "erk": "erk"}
 KINDS = {"size_bytes": "bytes", "latency_us": "time"}
 ROUNDS, STEPS = 3, 9
-TRIALS, REFIT = 12, 1000
+REFIT = 1000  # images
 MOST = 0.9995  # sparsity of a rival
 SPREAD = (0.0, 0.99)  # of sparsities that are drawn
 
@@ -137,7 +137,7 @@ class Costs:
         return own.latency_us / beside.latency_us * self.dense.latency_us
 
 
-def compare(model, seed):
+def compare(model, seed, trials):
     """A row for each method within each budget."""
     data, others, shape = load(model)
     network, setting = dense(model, data, shape, seed), SETTINGS[model]
@@ -145,7 +145,7 @@ def compare(model, seed):
     start = judge(network)
     retrain = partial(train, data=data, model=model, epochs=setting["retrain_epochs"], seed=seed + 1)
     refit = partial(train, data=sn.Split(*(part[:REFIT] for part in data)), model=model, epochs=1, seed=seed)
-    methods = {"found": {}, "searched": {"trials": TRIALS, "refit": refit}}
+    methods = {"found": {}} | ({"searched": {"trials": trials, "refit": refit}} if trials else {})
     options, tables = {"retrain": retrain, "rounds": ROUNDS, "threads": 1}, None
     for kind, shares in setting["shares"].items():
         figure = partial(costs.of, kind=kind)
@@ -172,7 +172,7 @@ def run(models, options):
     for model in models:
         for seed in range(options.seeds):
             rows = []
-            for row in compare(model, seed):
+            for row in compare(model, seed, options.trials):
                 rows.append(row)
                 print({key: round(v, 4) if isinstance(v, float) else v for key, v in row.items()}, flush=True)
             kept = [row for row in read(model).get("rows", []) if row["seed"] != seed]
@@ -273,6 +273,7 @@ def main():
     parser.add_argument("what", choices=("run", "predictions", "table"))
     parser.add_argument("models", nargs="*", metavar="network", help=f"of {', '.join(SETTINGS)}; all unless given")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--trials", type=int, default=0, help="of coefficients; 0: no such search")
     parser.add_argument("--count", type=int, default=30, help="allocations to predict")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 32])
     options = parser.parse_args()
