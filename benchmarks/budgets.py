@@ -1,114 +1,288 @@
 """Does a strength that is found beat one that is stated? `auto_prune` beside uniform, global and ERK pruning.
 
-    python benchmarks/budgets.py --model lenet_5 --seeds 3 --out result.json      on the built-in digits, some minutes
+    SPARSENET_DATA=... python benchmarks/budgets.py run lenet_5 resnet20 vgg_small      an hour of one core
+    python benchmarks/budgets.py predictions lenet_5 resnet20 vgg_small                 some minutes
+    python benchmarks/budgets.py table                                                  print what is stored
 
-A network is trained; then, for a share of its bytes, multiply-adds or microseconds, `auto_prune` finds one within it.
-The rivals prune by the same criterion, in the same rounds with the same retraining, to the highest cost within the same
-budget that bisection over their one sparsity finds. Test accuracy and loss; the real figure beside the predicted one.
+`run`: a network is trained; then, for a share of its bytes or microseconds, `auto_prune` finds one within it. The
+rivals prune by the same criterion, in the same rounds with the same retraining. Their one sparsity is found by
+bisection: as little as makes the masked network as cheap as the one that was found, so that all cost the same. A time
+is taken in turn with that of the dense network, and the machine's drift divided out. Accuracy and loss are of all
+images that no choice was made by, those for validation and for test together (of MNIST those for test). LeNet-5 learns
+from the first 10,000 images of MNIST, the others from the digits at half their size, 14 x 14.
+
+"found" is `auto_prune` as it is; "searched", with --trials, has coefficients of the layers' errors that trials found,
+each trained for one epoch of 1,000 images.
+
+`predictions`: allocations are drawn at random, each layer's sparsity by itself; of each, the measured time over the one
+that the table of costs predicts, the drift divided out.
+
+Results go to benchmarks/results/budgets-*.json, one for each network, trained networks to benchmarks/networks/ (not
+committed).
 """
 
 import argparse
 import json
 from functools import partial
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
+
+import numpy as np
 
 import sparsenet as sn
-from sparsenet.lab.cost_table import whole_costs
+from sparsenet.lab.cost_table import measure_costs, whole_costs
+from sparsenet.lab.cuts import find_cuts
 from sparsenet.lab.environment import describe_environment
-from sparsenet.lab.tables import format_table
 
+HERE = Path(__file__).parent
+RESULTS, NETWORKS = HERE / "results", HERE / "networks"
+SETTINGS = {
+    "lenet_5": {
+        "lr": 0.02,
+        "batch": 64,
+        "epochs": 5,
+        "retrain_epochs": 1,
+        "shares": {"size_bytes": [0.02], "latency_us": [0.08]},
+    },
+    "resnet20": {
+        "lr": 0.05,
+        "batch": 32,
+        "epochs": 8,
+        "retrain_epochs": 1,
+        "shares": {"size_bytes": [0.06], "latency_us": [0.18]},
+    },
+    "vgg_small": {
+        "lr": 0.02,
+        "batch": 32,
+        "epochs": 5,
+        "retrain_epochs": 1,
+        "shares": {"size_bytes": [0.02], "latency_us": [0.02]},
+    },
+}
 SCOPES = {"uniform": "layer", "global": "global", "erk": "erk"}
-SHARES = {"size_bytes": (0.1, 0.05), "latency_us": (0.25, 0.15), "macs": (0.1, 0.05)}
-ROUNDS = 3
+KINDS = {"size_bytes": "bytes", "latency_us": "time"}
+ROUNDS, STEPS = 3, 9
+REFIT = 1000  # images
+MOST = 0.9995  # sparsity of a rival
+SPREAD = (0.0, 0.99)  # of sparsities that are drawn
+
+
+def load(model):
+    """(training images, all others, input shape)."""
+    if model == "lenet_5":
+        data = sn.load_dataset("mnist")
+        train, others = sn.Split(*(part[:10_000] for part in data.train)), (data.test,)
+    else:
+        data = sn.load_dataset("digits")
+        train, *others = (sn.Split(halve(x), y) for x, y in (data.train, data.validation, data.test))
+    return train, sn.Split(*map(np.concatenate, zip(*others, strict=True))), train.x.shape[1:]
+
+
+def halve(x):
+    """The means of 2 x 2 pixels."""
+    count, channels, height, width = x.shape
+    return x.reshape(count, channels, height // 2, 2, width // 2, 2).mean(axis=(3, 5), dtype=np.float32)
+
+
+def train(network, data, model, epochs, seed):
+    sgd = sn.SGD(lr=SETTINGS[model]["lr"], momentum=0.9, weight_decay=5e-4)
+    options = {"batch_size": SETTINGS[model]["batch"], "lr_schedule": sn.optimizers.cosine, "threads": 1}
+    sn.fit(network, data, epochs=epochs, optimizer=sgd, seed=seed, **options)
+
+
+def dense(model, data, shape, seed):
+    """The trained network of a seed; from the folder, where it is there."""
+    path = NETWORKS / f"budgets-{model}-{seed}.sparsenet"
+    if not path.exists():
+        NETWORKS.mkdir(exist_ok=True)
+        network = sn.models.MODELS[model](shape, 10, seed=seed)
+        train(network, data, model, SETTINGS[model]["epochs"], seed)
+        sn.save_network(path, network)
+    return sn.load_network(path)
 
 
 def pruned(network, sparsity, scope, retrain, rounds):
     found = network.copy()
-    for number in range(1, rounds + 1):
-        part = 1 - (1 - number / rounds) ** 3
-        masks = sn.make_masks(sn.score(found, sn.scores.l1), part * sparsity, scope=scope, current=found.masks())
+    for now in sn.schedules.cubic(rounds, sparsity):
+        masks = sn.make_masks(sn.score(found, sn.scores.l1), now, scope=scope, current=found.masks())
         found.apply_masks(masks)
         retrain(found)
     return found
 
 
-def rival(network, scope, kind, limit, figure, retrain):
-    """The network of the lowest sparsity whose masked cost is within the limit."""
-    low, high = 0.0, 0.998
-    for _ in range(9):
-        middle = (low + high) / 2
-        within = figure(pruned(network, middle, scope, lambda net: None, 1), kind) <= limit
+def rival(network, scope, limit, figure, retrain):
+    """The network of the lowest sparsity whose masked cost is within the limit, and that sparsity."""
+    low, high = 0.0, MOST
+    for _ in range(STEPS):
+        middle = 1 - np.sqrt((1 - low) * (1 - high))
+        within = figure(pruned(network, middle, scope, lambda net: None, 1)) <= limit
         low, high = (low, middle) if within else (middle, high)
     return pruned(network, high, scope, retrain, ROUNDS)
 
 
-def compare(data, model, seed, lr, epochs, retrain_epochs, shares):
-    network = sn.models.MODELS[model](data.input_shape, data.classes, seed=seed)
-    schedule = sn.optimizers.cosine
-    fit = partial(sn.fit, data=data.train, lr_schedule=schedule, batch_size=32, threads=1)
-    fit(network, epochs=epochs, seed=seed, optimizer=sn.SGD(lr=lr, momentum=0.9, weight_decay=5e-4))
+class Costs:
+    """What networks of a shape cost; times on a machine as fast as it was when the dense network was timed first."""
 
-    def retrain(net):
-        fit(net, epochs=retrain_epochs, seed=seed, optimizer=sn.SGD(lr=lr, momentum=0.9, weight_decay=5e-4))
+    def __init__(self, network, shape):
+        self.network, self.shape = network, shape
+        self.dense = self._all(network, network, seconds=2.0)[0]
 
-    def figure(net, kind):
-        (cost,) = whole_costs([net], data.input_shape, batch=1, threads=1, seconds=0.2)
-        return getattr(cost, kind)
+    def _all(self, *networks, seconds=0.3):
+        return whole_costs(networks, self.shape, batch=1, threads=1, seconds=seconds)
 
-    judge = partial(sn.evaluate, data=data.test, threads=1)
-    for kind, parts in shares.items():
-        for part in parts:
-            limit = part * figure(network, kind)
-            found, report = sn.auto_prune(
-                network, data.train, data.validation, sn.Budget(**{kind: limit}), retrain=retrain, threads=1
-            )
-            tried = {"ratio": report.chosen.ratio, "tries": len(report.tries)}
-            networks = {"found": found} | {
-                name: rival(network, scope, kind, limit, figure, retrain) for name, scope in SCOPES.items()
-            }
-            for name, net in networks.items():
-                accuracy, loss = judge(net)
-                row = {"seed": seed, "kind": kind, "part": part, "limit": limit, "method": name, "accuracy": accuracy}
-                row |= {"loss": loss, "measured": figure(net, kind), "dense": judge(network).accuracy}
-                yield row | (tried if name == "found" else {})
+    def of(self, network, kind):
+        if kind != "latency_us":
+            return getattr(self._all(network, seconds=0.001)[0], kind)
+        own, beside = self._all(network, self.network)
+        return own.latency_us / beside.latency_us * self.dense.latency_us
 
 
-def table(rows):
+def compare(model, seed, trials):
+    """A row for each method within each budget."""
+    data, others, shape = load(model)
+    network, setting = dense(model, data, shape, seed), SETTINGS[model]
+    judge, costs = partial(sn.evaluate, data=others, threads=1), Costs(network, shape)
+    start = judge(network)
+    retrain = partial(train, data=data, model=model, epochs=setting["retrain_epochs"], seed=seed + 1)
+    refit = partial(train, data=sn.Split(*(part[:REFIT] for part in data)), model=model, epochs=1, seed=seed)
+    methods = {"found": {}} | ({"searched": {"trials": trials, "refit": refit}} if trials else {})
+    options, tables = {"retrain": retrain, "rounds": ROUNDS, "threads": 1}, None
+    for kind, shares in setting["shares"].items():
+        figure = partial(costs.of, kind=kind)
+        for share in shares:
+            limit = share * getattr(costs.dense, kind)
+            row = {"model": model, "seed": seed, "kind": kind, "share": share, "limit": limit, "dense": start.accuracy}
+            budget, spent = sn.Budget(**{kind: limit}), []
+            for name, own in methods.items():
+                found, report = sn.auto_prune(network, data, others, budget, tables=tables, **options, **own)
+                tables = report.sensitivity
+                spent.append(figure(found))
+                tried = {"ratio": report.chosen.ratio, "sparsities": report.chosen.sparsities}
+                yield row | describe(name, judge(found), spent[-1]) | tried
+            for name, scope in SCOPES.items():
+                other = rival(network, scope, max(spent), figure, retrain)
+                yield row | describe(name, judge(other), figure(other))
+
+
+def describe(method, judged, spent):
+    return {"method": method, "accuracy": judged.accuracy, "loss": judged.loss, "spent": spent}
+
+
+def run(models, options):
+    for model in models:
+        for seed in range(options.seeds):
+            rows = []
+            for row in compare(model, seed, options.trials):
+                rows.append(row)
+                print({key: round(v, 4) if isinstance(v, float) else v for key, v in row.items()}, flush=True)
+            kept = [row for row in read(model).get("rows", []) if row["seed"] != seed]
+            write(model, {"settings": SETTINGS[model], "rows": kept + rows})
+
+
+def predictions(models, options):
+    for model in models:
+        data, _, shape = load(model)
+        network = dense(model, data, shape, 0)
+        scores = sn.score(network, sn.scores.l1)
+        cuts = find_cuts(network, scores)
+        for batch in options.batches:
+            found = ratios(network, scores, cuts, shape, batch, options.count)
+            low, median, high = np.percentile(found, (10, 50, 90))
+            print(f"{model}, batch {batch}: {median:.3f} ({low:.3f} to {high:.3f})", flush=True)
+            write(model, {"predictions": read(model).get("predictions", {}) | {str(batch): found}})
+
+
+def ratios(network, scores, cuts, shape, batch, count):
+    """Measured over predicted time of allocations drawn at random."""
+    rng, conditions = np.random.default_rng(0), {"batch": batch, "threads": 1}
+    table = measure_costs(network, scores, cuts, shape, seconds=0.5, **conditions)
+    found = []
+    for _ in range(count):
+        kept = np.exp(rng.uniform(*np.log(1 - np.array(SPREAD)), len(cuts.units)))
+        sparsities = dict(zip(cuts.units, (1 - kept).clip(*SPREAD).tolist(), strict=True))
+        both = [cuts.cut(network, scores, sparsities), network]
+        own, beside = whole_costs(both, shape, seconds=0.3, **conditions)
+        drift = beside.latency_us / table.whole[0].latency_us
+        found.append(own.latency_us / drift / table.predict("latency_us", sparsities))
+    return found
+
+
+def read(model):
+    path = RESULTS / f"budgets-{model}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def write(model, result):
+    """Put these entries in the place of those of their names."""
+    RESULTS.mkdir(exist_ok=True)
+    result = read(model) | result | {"environment": describe_environment()}
+    (RESULTS / f"budgets-{model}.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def table(results):
+    """Both tables in Markdown, from the results by network."""
+    rows = [row for result in results.values() for row in result.get("rows", [])]
+    return "\n\n".join([accuracy_table(rows), prediction_table(results)])
+
+
+def accuracy_table(rows):
+    """Means over the seeds, with the standard deviation; what `auto_prune` has above the best rival, seed by seed."""
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    lines = [("accuracy, % (loss)", *methods)]
-    for kind, part in dict.fromkeys((row["kind"], row["part"]) for row in rows):
-        cells = []
-        for method in methods:
-            own = [row for row in rows if (row["kind"], row["part"], row["method"]) == (kind, part, method)]
-            cells.append(f"{100 * mean(r['accuracy'] for r in own):.2f} ({mean(r['loss'] for r in own):.3f})")
-        lines.append((f"{part:.0%} of {kind}", *cells))
-    return format_table(lines)
+    ours = [method for method in methods if method not in SCOPES]
+    head = ("network", "budget", "dense", *methods, *(f"{name} above the best rival; loss, of its" for name in ours))
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    for model, kind, share in dict.fromkeys((row["model"], row["kind"], row["share"]) for row in rows):
+        own = [row for row in rows if (row["model"], row["kind"], row["share"]) == (model, kind, share)]
+        by = {method: [row for row in own if row["method"] == method] for method in methods}
+        cells = [f"{spread(percent(each))}, loss {mean(row['loss'] for row in each):.4f}" for each in by.values()]
+        best = max(SCOPES, key=lambda method: mean(row["accuracy"] for row in by[method]))
+        least = min(SCOPES, key=lambda method: mean(row["loss"] for row in by[method]))
+        for name in ours:
+            more = [a - b for a, b in zip(percent(by[name]), percent(by[best]), strict=True)]
+            part = [a["loss"] / b["loss"] for a, b in zip(by[name], by[least], strict=True)]
+            cells.append(f"{spread(more, '+')} ({best}); {spread(part)} ({least})")
+        start = mean(100 * row["dense"] for row in own)
+        lines.append(f"| {model} | {100 * share:g} % of {KINDS[kind]} | {start:.2f} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def percent(rows):
+    return [100 * row["accuracy"] for row in rows]
+
+
+def spread(values, sign=""):
+    """Mean and standard deviation."""
+    shown = f"{mean(values):{sign}.2f}"
+    return f"{shown} ± {stdev(values):.2f}" if len(values) > 1 else shown
+
+
+def prediction_table(results):
+    lines = [
+        "| network | batch | allocations | measured / predicted time | 10th to 90th percentile |",
+        f"|{' --- |' * 5}",
+    ]
+    for model, result in results.items():
+        for batch, found in result.get("predictions", {}).items():
+            low, median, high = np.percentile(found, (10, 50, 90))
+            lines.append(f"| {model} | {batch} | {len(found)} | {median:.3f} | {low:.3f} to {high:.3f} |")
+    return "\n".join(lines)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", default="digits")
-    parser.add_argument("--model", default="lenet_5")
+    parser.add_argument("what", choices=("run", "predictions", "table"))
+    parser.add_argument("models", nargs="*", metavar="network", help=f"of {', '.join(SETTINGS)}; all unless given")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--lr", type=float, default=0.01)
-    parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--retrain-epochs", type=int, default=3)
-    parser.add_argument("--kinds", nargs="+", choices=tuple(SHARES), default=tuple(SHARES))
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--trials", type=int, default=0, help="of coefficients; 0: no such search")
+    parser.add_argument("--count", type=int, default=30, help="allocations to predict")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 32])
     options = parser.parse_args()
-    data, rows = sn.load_dataset(options.dataset), []
-    for seed in range(options.seeds):
-        shares = {kind: SHARES[kind] for kind in options.kinds}
-        for row in compare(data, options.model, seed, options.lr, options.epochs, options.retrain_epochs, shares):
-            rows.append(row)
-            print(
-                {key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}, flush=True
-            )
-    print(table(rows))
-    if options.out:
-        settings = {key: str(value) for key, value in vars(options).items() if key != "out"}
-        options.out.write_text(json.dumps({"settings": settings, "environment": describe_environment(), "rows": rows}))
+    if not SETTINGS.keys() >= set(options.models):
+        parser.error(f"the networks are {', '.join(SETTINGS)}")
+    if options.what == "table":
+        print(table({model: read(model) for model in options.models or SETTINGS}))
+    else:
+        {"run": run, "predictions": predictions}[options.what](options.models or list(SETTINGS), options)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from sparsenet.lab import figures
 from sparsenet.lab.break_even import BreakEvenReport, LayerLatency
 from sparsenet.lab.latency import Latency
 from sparsenet.lab.run_record import RunRecord, outputs_of, step_shares
+from sparsenet.lab.task import CLASSIFICATION, REGRESSION
 
 
 def silent(text, done, total):
@@ -63,7 +64,8 @@ def record_of(data, strategy="layerwise", *, regression=False, budget=None, name
     plan = sn.compile(pruned, (1, 28, 28), batch=4, threads=1)
     outputs, arguments = outputs_of(dense, pruned, x, 1), {"seed": 0, "out": "here"}
     rest = (step_shares(plan), dense, pruned, y, outputs, len(y))
-    return RunRecord(found | summary, "A sentence.", arguments, history, search, reports, *rest)
+    task = REGRESSION if regression else CLASSIFICATION
+    return RunRecord(task, found | summary, "A sentence.", arguments, history, search, reports, *rest)
 
 
 def latency(microseconds):

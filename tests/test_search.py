@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsenet.pruning.search import BudgetError, allocate
+from sparsenet.pruning.search import BudgetError, allocate, search_coefficients
 
 
 @st.composite
@@ -82,3 +82,54 @@ def test_bad_tables_are_refused(errors, costs, budget, message):
         allocate(np.array(errors), np.array(costs), budget)
     with pytest.raises(ValueError, match="bins must be at least 1"):
         allocate(np.array([[1.0]]), np.array([[1.0]]), 2, bins=0)
+
+
+def distance(target):
+    return lambda coefficients: float(np.square(np.log(coefficients) - np.log(target)).sum())
+
+
+def test_coefficients_that_were_planted_are_found():
+    target = np.array([0.3, 1.0, 4.0, 2.0])
+    judge = distance(target)
+    found, loss = search_coefficients(judge, 4, 400, np.random.default_rng(0))
+    assert judge(np.ones(4)) > 3
+    assert loss == judge(found) < 0.02
+    np.testing.assert_allclose(found, target, rtol=0.15)
+
+
+def test_the_search_finds_the_errors_by_which_the_programme_chooses_best():
+    """Errors are wrong by a factor in one layer: with the true ones the programme would choose otherwise."""
+    told = np.array([[0.0, 1.0, 4.0], [0.0, 2.0, 5.0], [0.0, 1.0, 3.0]])
+    true, costs = told * np.array([[1.0], [1.0], [8.0]]), np.array([[4.0, 2.0, 1.0]] * 3)
+
+    def choose(coefficients):
+        return allocate(coefficients[:, None] * told, costs, 7)
+
+    def judge(coefficients):
+        return total(true, choose(coefficients))
+
+    best = total(true, allocate(true, costs, 7))
+    assert judge(np.ones(3)) > best
+    found, loss = search_coefficients(judge, 3, 60, np.random.default_rng(1))
+    assert (judge(found), loss) == (best, best)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 12))
+def test_the_search_repeats_itself_and_never_ends_worse_than_it_began(seed, trials):
+    seen = []
+
+    def judge(coefficients):
+        seen.append(coefficients.copy())
+        return float(np.sin(1e3 * coefficients).sum())
+
+    runs = [search_coefficients(judge, 3, trials, np.random.default_rng(seed)) for _ in range(2)]
+    assert np.array_equal(runs[0][0], runs[1][0])
+    assert len(seen) == 2 * (trials + 1)
+    assert seen[0].tolist() == [1, 1, 1]
+    assert runs[0][1] == judge(runs[0][0]) == min(map(judge, seen[:])) <= judge(np.ones(3))
+
+
+@pytest.mark.parametrize(("layers", "trials", "name"), [(0, 1, "layers"), (2, -1, "trials"), (2, 1.5, "trials")])
+def test_a_search_of_nothing_is_refused(layers, trials, name):
+    with pytest.raises((ValueError, TypeError), match=name):
+        search_coefficients(lambda c: 0.0, layers, trials, np.random.default_rng(0))

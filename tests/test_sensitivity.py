@@ -8,7 +8,7 @@ import pytest
 import sparsenet as sn
 from sparsenet import cli
 from sparsenet.lab.cost_table import CostTable, UnitCost, check_sparsities
-from sparsenet.lab.cuts import find_cuts
+from sparsenet.lab.cuts import find_cuts, norm_errors
 from sparsenet.lab.sensitivity import Sensitivity
 
 QUICK = {"sparsities": (0.5, 0.75), "batch": 2, "threads": 1, "seconds": 0.01}
@@ -154,3 +154,51 @@ def test_the_command(trained, tmp_path, capsys):
 def test_a_network_that_is_none_gets_one_line_and_status_2(tmp_path, capsys):
     assert cli.main(["sensitivity", str(tmp_path / "none"), "--out", str(tmp_path)]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_errors_by_norm_of_weights_by_hand():
+    network = sn.chain({"a": sn.Linear(2, 2), "relu": sn.ReLU(), "b": sn.Linear(2, 2)})
+    network["a"].set_weight(np.array([[1.0, 2.0], [3.0, -4.0]], np.float32))  # squares 1, 4, 9, 16 of 30
+    network["b"].set_weight(np.array([[0.0, 0.0], [1.0, -1.0]], np.float32))
+    scores = sn.score(network, sn.scores.l1)
+    errors = norm_errors(network, scores, find_cuts(network, scores), (0.0, 0.25, 0.5, 0.75))
+    np.testing.assert_allclose(errors[0], -np.log([1, 29 / 30, 25 / 30, 16 / 30]))
+    np.testing.assert_allclose(errors[1], -np.log([1, 1, 1, 1 / 2]))
+
+
+@pytest.mark.parametrize("sparsity", [0.5, 0.9])
+def test_errors_by_norm_are_what_lamp_says_of_the_weights_that_go(trained, sparsity):
+    scores = sn.score(trained, sn.scores.l1)
+    cuts, lamp = find_cuts(trained, scores), sn.score(trained, sn.scores.lamp)
+    masks = cuts.cut(trained, scores, dict.fromkeys(cuts.units, sparsity)).masks()
+    told = [-np.log1p(-lamp[name][~masks[name]]).sum() for name in cuts.units]
+    np.testing.assert_allclose(norm_errors(trained, scores, cuts, [sparsity])[:, 0], told, rtol=1e-4)
+
+
+def test_errors_by_norm_of_structures_are_those_of_what_makes_and_what_reads_them():
+    network = sn.chain({"a": sn.Linear(1, 2), "relu": sn.ReLU(), "b": sn.Linear(2, 2)})
+    network["a"].set_weight(np.array([[1.0], [3.0]], np.float32))  # the first neuron goes: 9 of 10 stay
+    network["b"].set_weight(np.array([[2.0, 1.0], [2.0, -1.0]], np.float32))  # with its column: 2 of 10
+    scores = sn.score(network, sn.scores.l1)
+    cuts = find_cuts(network, scores, sn.Filter())
+    np.testing.assert_allclose(
+        norm_errors(network, scores, cuts, (0.0, 0.5)), [[0, -np.log(0.9) - np.log(0.2)]], rtol=1e-6
+    )
+
+
+def test_a_layer_without_any_norm_has_none_to_lose():
+    network = sn.chain({"a": sn.Linear(4, 1)})
+    network["a"].set_weight(np.zeros((1, 4), np.float32))
+    scores = {"a": np.arange(4.0)[None]}
+    assert norm_errors(network, scores, find_cuts(network, scores), (0.0, 0.75)).tolist() == [[0, 0]]
+
+
+def test_another_metric_is_called_by_its_name(trained, digits):
+    def recall_of_zero(logits, labels):
+        return float((logits.argmax(axis=1) == labels)[labels == 0].mean())
+
+    report = sn.sensitivity(trained, digits.validation, metric=recall_of_zero, **QUICK)
+    text = str(report)
+    assert "recall_of_zero" in text
+    assert "accuracy" not in text
+    assert report.to_json()["metric"] == "recall_of_zero"

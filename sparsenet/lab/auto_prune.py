@@ -1,7 +1,8 @@
 """Pruning to a budget: how much of each layer goes is found from what that does and what it saves, both measured."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -11,103 +12,23 @@ from ..nn.losses import accuracy, softmax_cross_entropy
 from ..nn.network import Network
 from ..nn.training import Data, Loss, Metric, evaluate
 from ..pruning.granularity import Arrays, Granularity, Weight
+from ..pruning.schedules import cubic
 from ..pruning.scores import l1
 from ..pruning.scoring import Criterion, score
-from ..pruning.search import BudgetError, allocate
+from ..pruning.search import BudgetError, allocate, search_coefficients
+from .auto_report import AutoPruneReport, Try
 from .budget import Budget, describe_cost
-from .cost_table import DEFAULT_SPARSITIES, short_name, whole_costs
-from .cuts import Cuts, find_cuts
-from .sensitivity import Sensitivity, sensitivity
-from .tables import format_table
+from .cost_table import DEFAULT_SPARSITIES, whole_costs
+from .cuts import Cuts, find_cuts, norm_errors
+from .sensitivity import Sensitivity, metric_name, sensitivity
 
 LEVELS = 80  # sparsities of each layer that are chosen from
-SAMPLES = 2048  # of the training data, by which the sensitivity is judged
+ERRORS = ("norm", "loss")
+SAMPLES = 2048  # of the training data, for the scores
+JUDGED = 512  # of these, by which sensitivity and coefficients are judged
 # What is left of a budget for what retraining and the next measurement may change.
 MARGINS = {"latency_us": 0.03, "size_bytes": 0.01, "macs": 0.0}
 NEAR = 0.05  # of the limit: no nearer is looked for
-
-
-@dataclass(frozen=True)
-class Try:
-    """An allocation that was tried.
-
-    Attributes
-    ----------
-    asked, predicted, measured : float
-        Cost that the dynamic programme was given, what the table predicts for its choice, and what the real plan, file
-        or count gives.
-    accuracy : float or None
-        On the validation data, once retrained; None where it was measured only.
-    kept : bool
-        Whether it is within the budget; of a time, on a machine as fast as it was for the table.
-    drift : float
-        Time of the network at sparsity 0, measured in turn with this one, over that in the table: how much slower the
-        machine was. 1 for other costs.
-    sparsities : dict
-        By unit of decision.
-    """
-
-    asked: float
-    predicted: float
-    measured: float
-    accuracy: float | None
-    kept: bool
-    drift: float
-    sparsities: dict[str, float]
-
-    @property
-    def ratio(self) -> float:
-        """Measured over predicted, on a machine as fast as it was for the table."""
-        return self.steady / self.predicted
-
-    @property
-    def steady(self) -> float:
-        """Measured, with the drift taken out."""
-        return self.measured / self.drift
-
-
-@dataclass(frozen=True)
-class AutoPruneReport:
-    """What `auto_prune` was asked for, the tables it used, what it tried, and why it stopped.
-
-    Attributes
-    ----------
-    tries : tuple of Try
-    chosen : Try or None
-        The one whose network is returned; None where that is the network as it was given.
-    accuracy_before : float
-        On the validation data.
-    """
-
-    budget: Budget
-    sensitivity: Sensitivity
-    tries: tuple[Try, ...]
-    chosen: Try | None
-    accuracy_before: float
-    stopped: str
-
-    def to_json(self) -> dict:
-        """The report as plain numbers."""
-        found = {"budget": asdict(self.budget), "accuracy_before": self.accuracy_before, "stopped": self.stopped}
-        tried = {"tries": [asdict(each) | {"ratio": each.ratio} for each in self.tries]}
-        tried |= {"chosen": self.chosen and asdict(self.chosen) | {"ratio": self.chosen.ratio}}
-        return found | tried | {"sensitivity": self.sensitivity.to_json()}
-
-    def __str__(self) -> str:
-        """The tries with prediction beside measurement, and the sparsity of each layer."""
-        kind = self.budget.kind
-        rows = [("try", "predicted", "measured", "drift", "ratio", "accuracy, %", "within the budget")]
-        for number, each in enumerate(self.tries, 1):
-            judged = "" if each.accuracy is None else f"{100 * each.accuracy:.2f}"
-            costs = (describe_cost(kind, each.predicted), describe_cost(kind, each.measured))
-            rows.append(
-                (str(number), *costs, f"{each.drift:.2f}", f"{each.ratio:.3f}", judged, "yes" if each.kept else "no")
-            )
-        lines = [f"budget: {self.budget}; accuracy before it {100 * self.accuracy_before:.2f} %", format_table(rows)]
-        if self.chosen:
-            own = (f"{short_name(name)} {100 * value:.1f} %" for name, value in self.chosen.sparsities.items())
-            lines.append(f"chosen: {', '.join(own)}")
-        return "\n".join([*lines, f"stopped: {self.stopped}"])
 
 
 def auto_prune(
@@ -120,6 +41,10 @@ def auto_prune(
     criterion: Criterion = l1,
     granularity: Granularity = Weight(),
     exclude: Collection[str] = (),
+    errors: str = "norm",
+    trials: int = 0,
+    refit: Callable[[Network], object] | None = None,
+    tables: Sensitivity | None = None,
     rounds: int = 3,
     tries: int = 6,
     sparsities: Sequence[float] = DEFAULT_SPARSITIES,
@@ -141,6 +66,16 @@ def auto_prune(
         `Budget(latency_us=300)`, measured at this batch and with these threads, or `size_bytes`, `macs`, `drop`.
     retrain : function
         Trains the survivors in place, once for each of the `rounds`: `lambda net: fit(net, data, epochs=2, ...)`.
+    errors : "norm" or "loss"
+        What stands for the harm of pruning a layer: how much of its norm goes, or how much the loss rises where it
+        alone is pruned.
+    trials : int
+        Coefficients of the layers' errors to try, by the loss of the networks that they lead to. 0: all are 1.
+    refit : function
+        Trains a network of these trials in place, and briefly; they are judged as masked where there is none.
+    tables : Sensitivity
+        What an earlier call has measured, its `report.sensitivity`: for several budgets of one network, which need one
+        measurement. It settles sparsities, batch and threads.
     tries : int
         Allocations that are tried, at most.
     sparsities : ascending fractions
@@ -158,11 +93,17 @@ def auto_prune(
 
     Notes
     -----
-    Errors are the measured sensitivity: how much the loss rises where one layer alone is pruned. It judges what the
-    criterion really takes, for structures as for weights, and needs no more than evaluations; the reconstruction error
-    of optimal brain compression assumes weights that are refitted, which retraining does here. Costs are measured too
-    (`cost_table`). `pruning.search.allocate` combines the two, over 80 sparsities a layer whose kept fractions are a
-    geometric row.
+    Errors are the logarithm of the norm that each layer keeps (`cuts.norm_errors`), or the measured sensitivity. That
+    one is of a network that is not retrained: it spares layers that would soon have recovered, and its choices were
+    worse than global pruning's in `benchmarks/budgets.py`. Costs are measured (`cost_table`).
+    `pruning.search.allocate` combines the two, over 80 sparsities a layer whose kept fractions are a geometric row;
+    with `trials`, `search_coefficients` weighs the errors first: each trial's network is pruned in one step for the
+    budget, trained by `refit`, and its loss on a sample of the training data is compared.
+
+    With structures this is the knapsack of HALP (Shen et al. 2022): a group of filters that saves time only as a
+    whole there is a level of the table here. The time of a unit at each level is measured, steps of the engine's tiles
+    included as far as the measured sparsities resolve them; which filters a level keeps is settled by their scores; and
+    the programme picks one level of each unit, with the exact optimum of the tables.
 
     A cost is checked on the masked network, before any training: the time of its plan, the bytes of its file. As long
     as it misses the budget, the programme is asked for less or more, in the ratio of budget to measurement. The best
@@ -171,13 +112,16 @@ def auto_prune(
     and what was not, by its logarithm, and each try is retrained.
     """
     check_data("train", train), check_data("validation", validation)
-    check_count("rounds", rounds), check_count("tries", tries)
+    check_count("rounds", rounds), check_count("tries", tries), check_count("trials", trials, at_least=0)
+    if errors not in ERRORS:
+        raise ValueError(f"errors must be one of {', '.join(ERRORS)}, not {errors!r}")
     threads = available_threads() if threads is None else check_count("threads", threads)
     sample = _sample(train, seed)
+    judged_by = tuple(part[:JUDGED] for part in sample)
     options = {"criterion": criterion, "loss": loss, "seed": seed, "threads": threads}
-    found = sensitivity(
+    found = tables or sensitivity(
         network,
-        sample,
+        judged_by,
         sparsities=sparsities,
         granularity=granularity,
         exclude=exclude,
@@ -189,25 +133,49 @@ def auto_prune(
     )
     judge = {"loss": loss, "metric": metric, "threads": threads}
     scores = score(network, data=sample, **options)
+    cuts = find_cuts(network, scores, granularity, exclude)
+    if tuple(cuts.units) != tuple(found.costs.units):
+        raise ValueError(f"tables must be of {', '.join(cuts.units)}, not of {', '.join(found.costs.units)}")
+    levels = _levels(found.sparsities[-1])
     search = _Search(
         network,
         budget,
         found,
-        find_cuts(network, scores, granularity, exclude),
+        _errors_by_norm(network, scores, cuts, found.sparsities, levels) if errors == "norm" else found.errors(levels),
+        levels,
+        cuts,
         scores,
         lambda net: score(net, data=sample, **options),
         retrain,
         lambda net: float(evaluate(net, validation, **judge).accuracy),
+        metric_name(metric),
         rounds,
         seconds,
         on_progress or (lambda text, done, total: None),
     )
+    if trials:
+        search = search.weighed(
+            trials, refit or (lambda net: None), lambda net: evaluate(net, judged_by, **judge).loss, seed
+        )
     return search.for_drop(tries) if budget.drop is not None else search.for_cost(tries)
+
+
+def _levels(most: float) -> np.ndarray:
+    """Sparsities to choose from: 1 - s falls from 1 to the least that was measured, by the same factor."""
+    return np.minimum(1 - (1 - most) ** (np.arange(LEVELS + 1) / LEVELS), most)
+
+
+def _errors_by_norm(
+    network: Network, scores: Arrays, cuts: Cuts, sparsities: Sequence[float], levels: np.ndarray
+) -> np.ndarray:
+    """`norm_errors` of the levels, linear in ln(1 - s) between these sparsities."""
+    gone, known = (-np.log1p(-np.asarray(each)) for each in (levels, sparsities))
+    return np.array([np.interp(gone, known, row) for row in norm_errors(network, scores, cuts, sparsities)])
 
 
 def _sample(data: Data, seed: int) -> Data:
     x, y = data
-    picked = np.sort(np.random.default_rng(seed).permutation(len(x))[:SAMPLES])
+    picked = np.random.default_rng(seed).permutation(len(x))[:SAMPLES]
     return x[picked], y[picked]
 
 
@@ -218,27 +186,46 @@ class _Search:
     network: Network
     budget: Budget
     found: Sensitivity
+    errors: np.ndarray  # (units, levels)
+    levels: np.ndarray
     cuts: Cuts
     scores: Arrays  # of the network as it was given
     scored: Callable[[Network], dict[str, np.ndarray]]
     retrain: Callable[[Network], object]
     judged: Callable[[Network], float]
+    metric: str
     rounds: int
     seconds: float
     tell: Callable[[str, int, int], None]
 
-    @property
-    def levels(self) -> np.ndarray:
-        """Sparsities to choose from: 1 - s falls from 1 to the least that was measured, by the same factor."""
-        most = self.found.sparsities[-1]
-        return np.minimum(1 - (1 - most) ** (np.arange(LEVELS + 1) / LEVELS), most)
+    def weighed(
+        self, trials: int, refit: Callable[[Network], object], lost: Callable[[Network], float], seed: int
+    ) -> "_Search":
+        """The search with the errors by the coefficients that are found best; for a drop, at a middling cost."""
+        middle = dict.fromkeys(self.cuts.units, float(self.levels[LEVELS // 2]))
+        asked = self.predicted(middle) if self.budget.drop is not None else self.budget.limit
+
+        @cache
+        def judged(choice: tuple[float, ...]) -> float:
+            self.tell(f"weighing the layers, {judged.cache_info().misses} tried ...", 0, 0)
+            network = self.masked(dict(zip(self.cuts.units, choice, strict=True)))
+            refit(network)
+            return float(np.nan_to_num(lost(network), nan=np.inf))
+
+        def judge(coefficients: np.ndarray) -> float:
+            return judged(tuple(self._with(coefficients).allocation(asked).values()))
+
+        rng = np.random.default_rng([seed, trials])
+        return self._with(search_coefficients(judge, len(self.errors), trials, rng)[0])
+
+    def _with(self, coefficients: np.ndarray) -> "_Search":
+        return replace(self, errors=coefficients[:, None] * self.errors)
 
     def allocation(self, asked: float) -> dict[str, float]:
         """The sparsity of each unit for a cost of the whole network; the cheapest where it cannot be had."""
         table, kind = self.found.costs, self.budget.kind
-        errors, costs = self.found.errors(self.levels), table.costs(kind, self.levels)
         try:
-            choice = allocate(errors, costs, table.within(kind, asked))
+            choice = allocate(self.errors, table.costs(kind, self.levels), table.within(kind, asked))
         except BudgetError as error:
             choice = error.choice
         return {name: float(self.levels[option]) for name, option in zip(table.units, choice, strict=True)}
@@ -261,12 +248,10 @@ class _Search:
 
     def retrained(self, sparsities: dict[str, float]) -> Network:
         """The network pruned in rounds, and retrained in each."""
-        network = self.network
-        for number in range(1, self.rounds + 1):
+        network, rows = self.network, [cubic(self.rounds, sparsity) for sparsity in sparsities.values()]
+        for number, now in enumerate(zip(*rows, strict=True), 1):
             self.tell(f"pruning and retraining, round {number}/{self.rounds} ...", 0, 0)
-            part = 1 - (1 - number / self.rounds) ** 3
-            now = {name: part * sparsity for name, sparsity in sparsities.items()}
-            network = self.cuts.cut(network, self.scored(network), now)
+            network = self.cuts.cut(network, self.scored(network), dict(zip(sparsities, now, strict=True)))
             self.retrain(network)
         return network
 
@@ -288,7 +273,7 @@ class _Search:
             last = replace(best, **found)
             done.append(last)
             if last.kept:
-                return network, AutoPruneReport(self.budget, self.found, tuple(done), last, before, "within the budget")
+                return network, self._report(done, last, before, "within the budget")
             if best.sparsities == self.allocation(0.0):
                 raise BudgetError(limit, last.steady)
             aim *= aim / last.steady
@@ -338,4 +323,7 @@ class _Search:
                 break
         stopped = "the cheapest within the drop is found" if high <= (1 + NEAR) * low else "no more tries"
         stopped += "" if chosen else ": nothing that was tried is within the drop, the network is as it was"
-        return best, AutoPruneReport(self.budget, self.found, tuple(done), chosen, before, stopped)
+        return best, self._report(done, chosen, before, stopped)
+
+    def _report(self, done: list[Try], chosen: Try | None, before: float, stopped: str) -> AutoPruneReport:
+        return AutoPruneReport(self.budget, self.found, tuple(done), chosen, before, stopped, self.metric)

@@ -59,7 +59,7 @@ class Budget:
 
     def __str__(self) -> str:
         if self.drop is not None:
-            return f"accuracy at most {100 * self.drop:g} points lower, least {describe_kind(self.cost)}"
+            return f"a drop of at most {self.drop:g}, least {describe_kind(self.cost)}"
         return f"at most {describe_cost(self.kind, self.limit)}"
 
 

@@ -1,7 +1,9 @@
 """Networks of which each layer (with structures: each dependency group) is pruned by a sparsity of its own."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from ..checks import check_known
 from ..nn.network import Network
@@ -32,8 +34,10 @@ class Cuts:
         """A copy of the network with the fraction of each named unit of decision gone that has the lowest scores."""
         check_known("sparsities", sparsities, self.units)
         asked = dict(sparsities)
+        if self.targets.pools is None:
+            scores = {name: scores[name] for name in asked}  # the others stay: they need not be sorted
         named = {layer: own for name, own in asked.items() for layer in self._pruned(name) if layer in scores}
-        targets = replace(self.targets, overrides=asked, named=named)
+        targets = replace(self.targets, leave=self.targets.leave & set(scores), overrides=asked, named=named)
         pruned = network.copy()
         prune_targets(pruned, scores, self.strategy, 0.0, targets)
         return pruned
@@ -66,3 +70,36 @@ def find_cuts(network: Network, scores: Arrays, granularity: Granularity, exclud
         units[name] |= dict.fromkeys(also, 1.0)
         owned.update(also)
     return cuts
+
+
+def norm_errors(network: Network, scores: Arrays, cuts: Cuts, levels: Sequence[float]) -> np.ndarray:
+    """How much of its norm a unit loses, by its logarithm: errors (units, levels) that need no data.
+
+    Notes
+    -----
+    e_u(s) = - sum over l of ln(||m_l w_l||^2 / ||w_l||^2)
+
+    with m_l the masks of all layers once unit u alone is pruned to s: for weights those of one layer, for structures
+    those of what makes and what reads them. It is 0 for nothing, and without bound for all of a layer, however little
+    its loss would tell: signals pass the layers one after another, and their norms multiply.
+
+    With a layer's smallest weights gone it is - sum of ln(1 - I_u) over them, I_u the score of `lamp` (Lee et al.
+    2021):
+    where each weight costs the same, the least sum of errors is what global pruning by that score finds, near enough;
+    with times or bytes as costs it is more than that.
+    """
+    rows = []
+    norms = _squared_norms(network)
+    for unit in cuts.units:
+        pruned = [_squared_norms(cuts.cut(network, scores, {unit: level})) for level in levels]
+        rows.append(
+            [-sum(np.log(own[name] / norms[name]) for name in norms if own[name] < norms[name]) for own in pruned]
+        )
+    return np.array(rows)
+
+
+def _squared_norms(network: Network) -> dict[str, float]:
+    """Of each layer's weights; never 0."""
+    tiny = np.finfo(np.float64).tiny
+    norms = {name: np.vdot(own.value, own.value) for name, own in network.weights().items()}
+    return {name: max(float(norm), tiny) for name, norm in norms.items()}

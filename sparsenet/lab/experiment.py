@@ -138,9 +138,7 @@ def _report(
     return summary
 
 
-def _tell(
-    reports: dict[int, CostReport], pruned: Network, summary: dict, data: Dataset, narrator: Narrator
-) -> str:
+def _tell(reports: dict[int, CostReport], pruned: Network, summary: dict, data: Dataset, narrator: Narrator) -> str:
     """The costs, and what was gained as a sentence, which is returned too."""
     narrator.line(f"\n{reports[BATCH]}\n")
     single = reports[1].total

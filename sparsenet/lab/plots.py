@@ -108,9 +108,11 @@ def draw_sensitivity_time(report: Sensitivity) -> "Figure":
 
 
 def _accuracy_lines(axes: "Axes", report: Sensitivity) -> None:
+    percent = report.metric == "accuracy"
     for name, values in report.accuracy.items():
-        axes.plot(_percent(report), [100 * value for value in values], marker=".", label=label(short_name(name)))
-    axes.set_ylabel("accuracy with this one pruned (%)")
+        shown = [100 * value if percent else value for value in values]
+        axes.plot(_percent(report), shown, marker=".", label=label(short_name(name)))
+    axes.set_ylabel(f"{report.metric} with this one pruned" + " (%)" * percent)
     _against_sparsity(axes)
 
 

@@ -50,8 +50,8 @@ def sensitivity_pictures(report: Sensitivity) -> dict[str, Picture]:
     return {
         "sensitivity": Picture(
             lambda: draw_sensitivity_accuracy(report),
-            f"Lines: accuracy with one layer pruned against its sparsity. At {most:g} % {worst} costs the most.",
-            "Accuracy with this one pruned, and nothing trained after it.",
+            f"Lines: {report.metric} with one layer pruned against its sparsity. At {most:g} % {worst} costs the most.",
+            f"{report.metric.capitalize()} with this one pruned, and nothing trained after it.",
         ),
         "costs": Picture(
             lambda: draw_sensitivity_time(report),
@@ -71,7 +71,7 @@ def sensitivity_parts(report: Sensitivity, figures: Mapping[str, Markup]) -> Mar
     }
     conditions = f"a batch of {report.costs.batch}, {count_threads(report.costs.threads)}"
     tables = (
-        ("Change of accuracy, points, with one pruned", accuracy, lambda value: f"{100 * value:+.1f}"),
+        (f"Change of {report.unit}, with one pruned", accuracy, report.show_change),
         ("Change of loss, with one pruned", loss, lambda value: f"{value:+.3f}"),
         (f"Microseconds; {conditions}", costs["latency_us"], lambda value: f"{value:,.1f}"),
         ("Bytes in the file", costs["size_bytes"], lambda value: f"{value:,.0f}"),

@@ -30,6 +30,8 @@ class Sensitivity:
         Microseconds, bytes and multiply-adds at the same sparsities, with the conditions of the measurement.
     criterion, granularity : str
         What settled which weights go.
+    metric : str
+        What `accuracy` is, where another metric was given.
     """
 
     accuracy: dict[str, tuple[float, ...]]
@@ -37,6 +39,7 @@ class Sensitivity:
     costs: CostTable
     criterion: str
     granularity: str
+    metric: str = "accuracy"
 
     @property
     def sparsities(self) -> tuple[float, ...]:
@@ -67,6 +70,7 @@ class Sensitivity:
             for name in self.accuracy
         }
         named = {"criterion": self.criterion, "granularity": self.granularity, "sparsities": list(self.sparsities)}
+        named |= {"metric": self.metric}
         return named | {"units": found, "costs": self.costs.to_json()}
 
     def __str__(self) -> str:
@@ -80,7 +84,7 @@ class Sensitivity:
             for kind in ("size_bytes", "macs")
         }
         tables = [
-            self._table("accuracy, points", changes, lambda value: f"{100 * value:+.1f}"),
+            self._table(self.unit, changes, self.show_change),
             self._table("loss", rises, lambda value: f"{value:+.3f}"),
             str(self.costs),
             self._table("bytes in the file", costs["size_bytes"], lambda value: f"{value:,.0f}"),
@@ -88,13 +92,32 @@ class Sensitivity:
         ]
         head = (
             f"one pruned at a time by {self.criterion}, {self.granularity}, without retraining; "
-            f"before it accuracy {100 * start.accuracy:.2f} %, loss {start.loss:.4f}"
+            f"before it {self.metric} {describe_metric(self.metric, start.accuracy)}, loss {start.loss:.4f}"
         )
         return "\n\n".join([head, *tables])
+
+    @property
+    def unit(self) -> str:
+        """What changes of the metric are given in."""
+        return f"{self.metric}, points" if self.metric == "accuracy" else self.metric
+
+    def show_change(self, value: float) -> str:
+        """A change of the metric: of an accuracy in points."""
+        return f"{100 * value:+.1f}" if self.metric == "accuracy" else f"{value:+.3f}"
 
     def _table(self, what: str, rows: dict[str, list[float]], show: Callable[[float], str]) -> str:
         head = (what, *(f"{100 * sparsity:g} %" for sparsity in self.sparsities))
         return format_table([head, *((short_name(name), *map(show, row)) for name, row in rows.items())])
+
+
+def metric_name(metric: Metric) -> str:
+    """What tables call a metric."""
+    return getattr(metric, "__name__", "metric")
+
+
+def describe_metric(name: str, value: float) -> str:
+    """An accuracy in %, any other metric as it is: R^2 is no percentage."""
+    return f"{100 * value:.2f} %" if name == "accuracy" else f"{value:.4f}"
 
 
 def sensitivity(
@@ -158,4 +181,5 @@ def sensitivity(
         costs,
         criterion_name(criterion),
         repr(granularity),
+        metric_name(metric),
     )

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from .page import Markup, page, section, tag
 from .repeat import command_line, repeat
 from .search_page import sensitivity_parts
-from .sensitivity import Sensitivity
+from .sensitivity import Sensitivity, describe_metric
 
 
 def sensitivity_page(
@@ -20,8 +20,9 @@ def sensitivity_page(
     falls = {name: start - values[-1] for name, values in report.accuracy.items()}
     worst, least = max(falls, key=falls.get), min(falls, key=falls.get)
     headline = (
-        f"Pruned alone to {100 * most:g} % by {report.criterion}, without retraining, {worst} costs the most accuracy, "
-        f"{100 * falls[worst]:.1f} points of {100 * start:.1f} %, and {least} the least, {100 * falls[least]:.1f}."
+        f"Pruned alone to {100 * most:g} % by {report.criterion}, without retraining, {worst} changes the "
+        f"{report.unit} the most, by {report.show_change(-falls[worst])} from {describe_metric(report.metric, start)}, "
+        f"and {least} the least, by {report.show_change(-falls[least])}."
     )
     first = tag("p", note, class_="note") if note else ""
     sections = [

@@ -3,6 +3,7 @@
 Arrays only: where the errors and the costs come from (a measured time, bytes, multiply-adds) is the caller's.
 """
 
+from collections.abc import Callable
 from fractions import Fraction
 from math import ceil
 
@@ -10,6 +11,8 @@ import numpy as np
 
 from ..checks import check_count, check_plain
 
+SPREADS = 1.0, 0.1  # of the logarithms of coefficients, at the first trial and at the last
+MOVED = 0.5  # of the coefficients, on average, in one trial
 BINS = 2000  # of the budget: L layers lose at most L / 2000 of what lies above the cheapest choice
 
 
@@ -93,6 +96,51 @@ def allocate(errors: np.ndarray, costs: np.ndarray, budget: float, *, bins: int 
         choice.append(int(options[left]))
         left -= layer_steps[choice[-1]]
     return tuple(reversed(choice))
+
+
+def search_coefficients(
+    judge: Callable[[np.ndarray], float], layers: int, trials: int, rng: np.random.Generator
+) -> tuple[np.ndarray, float]:
+    """The coefficients c > 0 of the layers' errors that `judge` finds best of those tried, and what it says of them.
+
+    Parameters
+    ----------
+    judge : function
+        Of coefficients (layers,): the loss of the network that `allocate(c[:, None] * errors, ...)` makes, for
+        instance. The lower, the better.
+    trials : int
+        Calls of it, after one for coefficients that are all 1; 0 for none.
+
+    Notes
+    -----
+    Errors of single layers do not add up, nor do they say what retraining heals. SPDY (Frantar & Alistarh 2022, section
+    3) therefore takes c_l e_l(s) for the errors, and looks for the c_l by a local search whose steps get smaller:
+
+    ln c' = ln c + sigma_k z,   z_l ~ N(0, 1) for about half of the layers, else 0
+
+    at trial k, around the best c so far; sigma_k falls from 1 to 1/10, by the same factor each time. (The paper draws c
+    from [0, 1] first, and then draws a falling number of single coefficients anew.)
+
+    Examples
+    --------
+    >>> away_from = lambda c: float(np.abs(np.log(c) - np.log([0.5, 2.0])).sum())
+    >>> c, loss = search_coefficients(away_from, 2, 100, np.random.default_rng(0))
+    >>> away_from(np.ones(2)) > 1, loss < 0.1
+    (True, True)
+    """
+    check_count("layers", layers)
+    check_count("trials", trials, at_least=0)
+    best = np.ones(layers)
+    least = judge(best)
+    first, last = SPREADS
+    for trial in range(trials):
+        spread = first * (last / first) ** (trial / max(1, trials - 1))
+        moved = rng.random(layers) < MOVED
+        tried = best * np.exp(spread * moved * rng.standard_normal(layers))
+        loss = judge(tried)
+        if loss < least:
+            best, least = tried, loss
+    return best, least
 
 
 def _check_table(name: str, table: np.ndarray) -> np.ndarray:
