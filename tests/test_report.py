@@ -62,7 +62,7 @@ def test_a_page_for_every_strategy_and_kind(digits, record, strategy, regression
     read = assert_well_formed(run_page(own, drawn))
     assert len(read.named("svg")) == len(drawn) == 8 + 2 * regression
     assert len(read.named("img")) == 2
-    assert ("R² against sparsity" in read.text) == regression
+    assert ("R^2 against sparsity" in read.text) == regression
     assert ("What is taken for what" in read.text) != regression
     assert ("Wilson" in read.text) != regression
     assert "Theory beside measurement" in read.text
