@@ -40,12 +40,12 @@ def load(images):
     return part_of(data.train, images), data.test
 
 
-def train(network, data, epochs, seed, **options):
+def train(network, data, epochs, seed, lr=LR, **options):
     sn.fit(
         network,
         data,
         epochs=epochs,
-        optimizer=sn.SGD(lr=LR, momentum=0.9, weight_decay=5e-4),
+        optimizer=sn.SGD(lr=lr, momentum=0.9, weight_decay=5e-4),
         lr_schedule=sn.optimizers.cosine,
         batch_size=64,
         seed=seed,
@@ -54,9 +54,9 @@ def train(network, data, epochs, seed, **options):
     )
 
 
-def train_dense(model, data, epochs, seed):
+def train_dense(model, data, epochs, seed, **options):
     network = model(data.x.shape[1:], 10, seed=seed)
-    train(network, data, epochs, seed)
+    train(network, data, epochs, seed, **options)
     return network
 
 
