@@ -11,7 +11,6 @@ these three, "unseen" over blur, contrast, occlusion and quantised input. All ne
 
 import argparse
 import json
-import time
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -104,14 +103,14 @@ def run_seed(data, test, corrupted, seed, epochs):
 
 
 def run(options):
-    start, seeds = time.perf_counter(), []
+    seeds = []
     data, test = load(options.images)
     corrupted = part_of(test, options.corrupted)
     for seed in options.seeds:
         seeds.append(run_seed(data, test, corrupted, seed, options.epochs))
         asked = {key: value for key, value in vars(options).items() if key != "what"}
         result = {"options": asked | {"rounds": ROUNDS, "lr": LR}, "seeds": seeds}
-        result |= {"seconds": time.perf_counter() - start, "environment": describe_environment()}
+        result |= {"environment": describe_environment()}
         RESULT.parent.mkdir(exist_ok=True)
         RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
