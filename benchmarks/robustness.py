@@ -11,7 +11,6 @@ these three, "unseen" over blur, contrast, occlusion and quantised input. All ne
 
 import argparse
 import json
-import time
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -40,12 +39,12 @@ def load(images):
     return part_of(data.train, images), data.test
 
 
-def train(network, data, epochs, seed, **options):
+def train(network, data, epochs, seed, lr=LR, **options):
     sn.fit(
         network,
         data,
         epochs=epochs,
-        optimizer=sn.SGD(lr=LR, momentum=0.9, weight_decay=5e-4),
+        optimizer=sn.SGD(lr=lr, momentum=0.9, weight_decay=5e-4),
         lr_schedule=sn.optimizers.cosine,
         batch_size=64,
         seed=seed,
@@ -54,9 +53,9 @@ def train(network, data, epochs, seed, **options):
     )
 
 
-def train_dense(model, data, epochs, seed):
+def train_dense(model, data, epochs, seed, **options):
     network = model(data.x.shape[1:], 10, seed=seed)
-    train(network, data, epochs, seed)
+    train(network, data, epochs, seed, **options)
     return network
 
 
@@ -104,14 +103,14 @@ def run_seed(data, test, corrupted, seed, epochs):
 
 
 def run(options):
-    start, seeds = time.perf_counter(), []
+    seeds = []
     data, test = load(options.images)
     corrupted = part_of(test, options.corrupted)
     for seed in options.seeds:
         seeds.append(run_seed(data, test, corrupted, seed, options.epochs))
         asked = {key: value for key, value in vars(options).items() if key != "what"}
         result = {"options": asked | {"rounds": ROUNDS, "lr": LR}, "seeds": seeds}
-        result |= {"seconds": time.perf_counter() - start, "environment": describe_environment()}
+        result |= {"environment": describe_environment()}
         RESULT.parent.mkdir(exist_ok=True)
         RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
