@@ -74,7 +74,7 @@ def with_loss(record, layer):
     """The record with the sparse form of a layer slower than the dense one, and one batch alone."""
     report = record.reports[max(record.reports)]
     costs = report.layers[layer]
-    slower = replace(costs, latency=costs.latency | {"sparse": latency(4e6)})
+    slower = replace(costs, latency=costs.latency | {"sparse": latency(4 * costs.latency["dense"].median_us)})
     return replace(record, reports={report.batch: replace(report, layers=report.layers | {layer: slower})})
 
 
