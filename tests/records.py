@@ -18,7 +18,9 @@ def silent(text, done, total):
 
 def shown(pictures):
     pytest.importorskip("matplotlib")
-    return figures.show(pictures, silent)
+    drawn, note = figures.show(pictures, silent)
+    assert note == ""
+    return drawn, note
 
 
 def small_network(outputs, name="conv"):

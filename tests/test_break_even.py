@@ -225,6 +225,17 @@ def test_the_plot_shows_every_layer_beside_theory(report, tmp_path, monkeypatch)
     assert any(list(line.get_ydata()) == [1, 1] for line in axes.get_lines())
 
 
+def test_a_report_that_fails_costs_nothing_else(report, tmp_path, monkeypatch):
+    def failing(*arguments):
+        raise RuntimeError("alas")
+
+    monkeypatch.setattr(bench, "calibrate", lambda **settings: report)
+    monkeypatch.setattr(bench, "bench_page", failing)
+    with pytest.raises(RuntimeError, match="alas"):
+        bench.run_bench(tmp_path / "new", quick=True, narrator=Narrator(line=lambda text: None))
+    assert "calibration.json" in {path.name for path in (tmp_path / "new").iterdir()}
+
+
 def test_without_matplotlib_there_is_a_line_instead_of_a_plot(report, tmp_path, monkeypatch):
     monkeypatch.setattr(bench, "calibrate", lambda **settings: report)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
