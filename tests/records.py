@@ -19,7 +19,9 @@ def silent(text, done, total):
 
 def shown(pictures):
     pytest.importorskip("matplotlib")
-    return figures.show(pictures, silent)
+    drawn, note = figures.show(pictures, silent)
+    assert note == ""
+    return drawn, note
 
 
 def small_network(outputs, name="conv"):
@@ -76,7 +78,7 @@ def with_loss(record, layer):
     """The record with the sparse form of a layer slower than the dense one, and one batch alone."""
     report = record.reports[max(record.reports)]
     costs = report.layers[layer]
-    slower = replace(costs, latency=costs.latency | {"sparse": latency(4e6)})
+    slower = replace(costs, latency=costs.latency | {"sparse": latency(4 * costs.latency["dense"].median_us)})
     return replace(record, reports={report.batch: replace(report, layers=report.layers | {layer: slower})})
 
 

@@ -210,8 +210,8 @@ def test_bad_arguments_are_named(arguments, message):
 
 def test_the_plot_shows_every_layer_beside_theory(report, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
-    figures, save = [], plots._save
-    monkeypatch.setattr(plots, "_save", lambda path, figure: (figures.append(figure), save(path, figure)))
+    figures, save = [], plots.save_png
+    monkeypatch.setattr(plots, "save_png", lambda path, figure: (figures.append(figure), save(path, figure)))
     plot_break_even(tmp_path / "plot.png", report)
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     (axes,) = figures[0].axes
@@ -225,6 +225,17 @@ def test_the_plot_shows_every_layer_beside_theory(report, tmp_path, monkeypatch)
     assert any(list(line.get_ydata()) == [1, 1] for line in axes.get_lines())
 
 
+def test_a_report_that_fails_costs_nothing_else(report, tmp_path, monkeypatch):
+    def failing(*arguments):
+        raise RuntimeError("alas")
+
+    monkeypatch.setattr(bench, "calibrate", lambda **settings: report)
+    monkeypatch.setattr(bench, "bench_page", failing)
+    with pytest.raises(RuntimeError, match="alas"):
+        bench.run_bench(tmp_path / "new", quick=True, narrator=Narrator(line=lambda text: None))
+    assert "calibration.json" in {path.name for path in (tmp_path / "new").iterdir()}
+
+
 def test_without_matplotlib_there_is_a_line_instead_of_a_plot(report, tmp_path, monkeypatch):
     monkeypatch.setattr(bench, "calibrate", lambda **settings: report)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
@@ -232,4 +243,4 @@ def test_without_matplotlib_there_is_a_line_instead_of_a_plot(report, tmp_path, 
     lines = []
     bench.run_bench(tmp_path / "new", quick=True, narrator=Narrator(line=lines.append))
     assert lines[-1] == "no plot: a plot needs matplotlib: pip install 'sparsenet[app]'"
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["calibration.json"]
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"calibration.json", "calibration.html"}

@@ -11,7 +11,7 @@ import sparsenet as sn
 from sparsenet.lab.costs import unpruned
 from sparsenet.lab.environment import describe_environment, processor_name
 from sparsenet.lab.latency import Latency, measure
-from sparsenet.lab.output import Narrator, write_json
+from sparsenet.lab.output import Narrator, draw, write_json
 from sparsenet.lab.plots import plot_accuracy
 from sparsenet.lab.report import describe_gain
 from sparsenet.lab.tables import count_threads, format_table
@@ -186,6 +186,31 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
             write_json(path, wrong)
         assert json.loads(path.read_text()) == {"a": [1, 0.5, None]}
     assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_plot_that_cannot_be_drawn_is_a_line():
+    def failing(error):
+        def plot():
+            raise error
+
+        return plot
+
+    lines = []
+    for error in (ImportError("no matplotlib"), RuntimeError("no fonts"), AttributeError("gone")):
+        draw(failing(error), Narrator(line=lines.append))
+    assert lines == ["no plot: no matplotlib", "no plot: RuntimeError: no fonts", "no plot: AttributeError: gone"]
+    with pytest.raises(OSError, match="disk full"):  # the file: that is not for matplotlib to answer for
+        draw(failing(OSError("disk full")), Narrator(line=lines.append))
+
+
+def test_progress_of_a_cost_report_ascends_to_the_end():
+    told = []
+    network = sn.models.lenet_300_100()
+    sn.cost_report(network, (1, 28, 28), seconds=0.01, on_progress=lambda text, done, total: told.append((done, total)))
+    done, totals = zip(*told, strict=True)
+    assert set(totals) == {5 * len(network.nodes)}
+    assert list(done) == sorted(set(done))
+    assert (done[0], done[-1]) == (0, 4 * len(network.nodes))
 
 
 def test_bad_arguments_are_named():

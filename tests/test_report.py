@@ -147,7 +147,7 @@ def test_a_layer_that_lost_is_named_in_table_and_plot(record):
     drawn, _ = shown({"speed4": run_pictures(record)["speed4"]})
     read = assert_well_formed(run_page(record, drawn))
     assert read.named("svg")[0]["aria-label"].endswith("slower than dense: fc.")
-    assert "0.00\N{MULTIPLICATION SIGN} slower" in read.text
+    assert "0.25\N{MULTIPLICATION SIGN} slower" in read.text
     assert "var(--red)" in drawn["speed4"]
     assert ">slower</text>" in drawn["speed4"]
 

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from pages import assert_well_formed
 
 import sparsenet as sn
 from sparsenet import cli
@@ -148,7 +149,10 @@ def test_the_command(trained, tmp_path, capsys):
     assert "accuracy, points" in printed
     assert str(out) in printed
     assert json.loads((out / "sensitivity.json").read_text())["granularity"] == "Filter()"
-    assert {path.name for path in out.iterdir()} <= {"sensitivity.json", "sensitivity.png"}
+    assert {path.name for path in out.iterdir()} <= {"sensitivity.json", "sensitivity.png", "sensitivity.html"}
+    page = (out / "sensitivity.html").read_text(encoding="utf-8")
+    assert_well_formed(page)
+    assert f"sparsenet sensitivity {tmp_path / 'net.sparsenet'} --dataset digits --criterion l1 --filters " in page
 
 
 def test_a_network_that_is_none_gets_one_line_and_status_2(tmp_path, capsys):

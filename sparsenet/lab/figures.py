@@ -99,9 +99,9 @@ def log_ticks(axis: "Axis", base: int = 10) -> None:
     """Ticks of a logarithmic axis, with plain numbers."""
     from matplotlib.ticker import LogLocator, NullLocator
 
-    axis.set_major_locator(LogLocator(base, subs=(1, 2, 5) if base == 10 else (1,)))
+    axis.set_major_locator(LogLocator(base, subs=(1, 2, 5) if base == 10 else (1,), numticks=9))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(lambda value, position: f"{value:,g}" + (TIMES if base == 2 else ""))
+    axis.set_major_formatter(lambda value, position: f"{value:,.3g}" + (TIMES if base == 2 else ""))
 
 
 def save_png(path: str | Path, figure: "Figure") -> None:

@@ -52,7 +52,7 @@ th, td { padding: 0.38rem 0.6rem; text-align: right; white-space: nowrap; font-w
 th:first-child { text-align: left; padding-left: 1rem; position: sticky; left: 0; background: var(--card); }
 th:last-child, td:last-child { padding-right: 1rem; }
 thead th { color: var(--soft); font-size: 0.82rem; border-bottom: 1px solid var(--rule); vertical-align: bottom; }
-tbody th { font-weight: 550; white-space: normal; min-width: 5rem; max-width: 10rem; }
+tbody th { font-weight: 550; white-space: normal; min-width: 5rem; max-width: 13rem; }
 tbody tr + tr > * { border-top: 1px solid color-mix(in srgb, var(--rule) 55%, transparent); }
 tr.total > * { border-top: 1px solid var(--soft) !important; font-weight: 600; }
 .narrow td { text-align: left; }

@@ -133,7 +133,7 @@ def _speedups(record: RunRecord, figures: Mapping[str, Markup]) -> tuple[str, Ma
 
 def _costs(report: CostReport) -> Markup:
     head = ("layer", "MACs", "kept", "dense µs", "masked µs", "compact µs", "sparse µs", "theory", "measured")
-    names = ["+".join([name, *report.together.get(name, ())]) for name in report.layers]
+    names = [" + ".join([name, *report.together.get(name, ())]) for name in report.layers]
     rows = [_cost_row(name, costs) for name, costs in zip(names, report.layers.values(), strict=True)]
     caption = f"A batch of {report.batch}, {count_threads(report.threads)}; microseconds"
     return table(head, [*rows, _cost_row("total", report.total)], caption, last=True)
@@ -152,7 +152,7 @@ def _forms(record: RunRecord) -> tuple[str, Markup]:
             each.name,
             each.form,
             f"{each.latency_us:,.1f}",
-            bar(each.share, f"{100 * each.share:.0f} %"),
+            bar(each.share, f"{100 * each.share:.1f} %"),
             ", ".join(f"{form} {taken:,.1f}" for form, taken in each.tried.items()) or "the only candidate",
         )
         for each in record.shares

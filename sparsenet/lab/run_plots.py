@@ -121,7 +121,7 @@ def draw_speedups(report: CostReport) -> "Figure":
         measured, theory = costs.speedup(), costs.theoretical_speedup
         colour = LOSS if measured < 1 else LINE
         if np.isfinite(theory):
-            axes.plot([theory, measured], [row, row], color=LIGHT["rule"], linewidth=3, zorder=1)
+            axes.plot([theory, measured], [row, row], "-", color=LIGHT["rule"], linewidth=3, zorder=1)
             axes.plot(theory, row, "o", color=QUIET, markerfacecolor="none", markersize=7)
         axes.plot(measured, row, "o", color=colour, markersize=7)
         if measured < 1:
@@ -131,8 +131,8 @@ def draw_speedups(report: CostReport) -> "Figure":
     axes.axvline(1, color=QUIET, linewidth=1)
     axes.set_xscale("log", base=2)
     log_ticks(axes.xaxis, 2)
-    low, high = axes.get_xlim()
-    axes.set_xlim(min(low, 0.4), max(high, 2.5))
+    slowest = min(costs.speedup() for costs in rows.values())
+    axes.set_xlim(min(0.45, slowest / 2), max(axes.get_xlim()[1], 2.5))  # with room for the word
     axes.set_xlabel("times as fast as dense")
     return figure
 
@@ -180,12 +180,13 @@ def draw_weights(before: np.ndarray, after: np.ndarray) -> "Figure":
     from matplotlib.ticker import NullLocator
 
     figure, most = new_figure(3.6, 2.5), max(float(np.abs(w).max(initial=0)) for w in (before, after)) or 1.0
-    axes = figure.add_subplot()
+    figure.set_layout_engine("none")  # there is one for every layer of a network, and arranging each takes a while
+    axes = figure.add_axes((0.17, 0.22, 0.8, 0.74))
     edges = np.linspace(-most, most, BINS + 1)
     axes.hist(before.ravel(), edges, color=QUIET, alpha=0.55, label="before")
     axes.hist(after.ravel(), edges, color=LINE, histtype="step", linewidth=1.5, label="after")
     axes.set_yscale("symlog", linthresh=1)
-    axes.yaxis.set_major_formatter(lambda value, position: f"{value:,.0f}")
+    axes.yaxis.set_major_formatter(lambda value, position: f"{value:.0f}" if value < 1000 else f"{value / 1000:.0f}k")
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xticks([-most, 0, most], [f"{end:.2g}" for end in (-most, 0, most)])
     axes.set_ylim(0)
@@ -207,7 +208,7 @@ def draw_scatter(targets: np.ndarray, outputs: np.ndarray) -> "Figure":
     figure = new_figure(4.6, 4.2)
     axes = figure.add_subplot()
     ends = [float(end) for end in (targets.min(), targets.max())]
-    axes.plot(ends, ends, color=QUIET, linewidth=1)
+    axes.plot(ends, ends, "-", color=QUIET, linewidth=1)
     axes.plot(targets.ravel(), outputs.ravel(), ".", color=LINE, markersize=4, alpha=0.6)
     axes.set_xlabel("true")
     axes.set_ylabel("predicted")
