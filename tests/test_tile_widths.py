@@ -16,7 +16,7 @@ from sparsenet.kernels import naive_conv
 from sparsenet.kernels.sparse_matrix import to_csr
 from sparsenet.kernels.tiling import Geometry, tile_convolution, tile_linear
 from sparsenet.machine.tile_shape import Tile
-from sparsenet.machine.vectors import LINE, REGISTERS, WIDEST
+from sparsenet.machine.vectors import LANES, LINE, REGISTERS, WIDEST
 
 WIDTHS = (8, LINE)
 FEW = "SPARSENET_TEST_EXAMPLES" in os.environ
@@ -102,6 +102,23 @@ def test_samples_as_lanes(lanes, batch):
         assert_near(y, expected)
 
 
+@pytest.mark.parametrize(("samples", "batch", "lanes"), [(1, 3, 4), (3, 3, 4), (4, 4, 4), (5, 5, 8)])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_few_samples_take_narrow_vectors(samples, batch, lanes, rows):
+    """Four inputs in a line where no more than four samples are; a plan may get fewer samples than it is made for."""
+    rng = np.random.default_rng(4)
+    linear = sn.Linear(40, 11)
+    weight, x = linear.weight.value.astype(np.float32), rng.standard_normal((samples, 40)).astype(np.float32)
+    mask = np.repeat(rng.random((6, 40)) < 0.5, 2, axis=0)[:11]
+    folded = FoldedLayer(linear, to_csr(weight, mask), rng.standard_normal(11).astype(np.float32), False)
+    step = lowering.lower_linear(folded, folded.as_blocks(rows), batch, widths=(LANES,))
+    if LANES == 8:
+        assert (step.tile.lanes, step.sizes.apart) == (lanes, lanes)
+    y = np.full((samples, 11), np.nan, np.float32)
+    run(step, x, y)
+    assert_near(y, x.astype(np.float64) @ (weight * mask).T + folded.bias)
+
+
 def test_registers_of_a_tile():
     """A vector that is wider than a register takes several, and the weight beside it as many."""
     largest = REGISTERS - 2
@@ -167,7 +184,7 @@ def test_a_plan_takes_the_width_that_is_faster(both, lanes):
     assert step.form == "csr"
     assert step.compiled.tile.lanes == lanes
     assert set(step.measured) == {"csr, 8 lanes", "csr, 16 lanes"}
-    assert step.exact_form == f"csr, {lanes} lanes"
+    assert lowering.exact_form(step.form, step.compiled) == f"csr, {lanes} lanes"
     x = np.random.default_rng(1).standard_normal((1, 6, 20, 20)).astype(np.float32)
     assert_near(plan(x), network.forward(x))
     assert f"vectors of {lanes}" in plan.explain(verbose=True)
@@ -192,7 +209,7 @@ def test_a_width_of_another_machine_becomes_one_of_this(monkeypatch):
     assert candidates("csr, many lanes", folded, setting) == {}
 
 
-def test_a_width_that_the_model_is_sure_of_is_not_measured():
+def test_a_width_that_the_model_is_sure_of_is_not_measured(both):
     costs = {"csr, 8 lanes": 1.0, "csr, 16 lanes": 1.01 * UNLIKELY, "dense": 10.0}
     assert autotune._is_poor_width("csr, 16 lanes", costs)
     assert not autotune._is_poor_width("csr, 8 lanes", costs)

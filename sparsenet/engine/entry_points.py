@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..kernels.depthwise_conv import DepthwiseSizes, TapWeights, convolve_channels
 from ..kernels.direct_sparse_conv import TILE_CALL, ConvSizes, Scratch, TiledWeights, TileSizes, convolve, multiply_tile
 from ..kernels.merging import add_to, add_two, copy_to, pad_channels
 from ..kernels.pooling import average_forward, max_forward, max_squares
@@ -125,6 +126,7 @@ def _tiled_record(sizes: type) -> np.dtype:
 CONVOLUTION, SAMPLE_CONVOLUTION, BATCH_LINEAR = map(_tiled_record, (ConvSizes, SampleConvSizes, LinearSizes))
 TILED_AT = CONVOLUTION.fields["tiled"][1]  # bytes from the start of each of these records
 ROW_LINEAR, SLICED_LINEAR = (_record(LinearSizes, weights=record_of(kind)) for kind in (RowWeights, SlicedWeights))
+DEPTHWISE = _record(DepthwiseSizes, weights=record_of(TapWeights))
 POOLING, SCALING = _record(PoolSizes), _record(ScaleSizes, weights=record_of(ScaleWeights))
 ADDITION, CONCATENATION, PADDING = (_record(sizes) for sizes in (AddSizes, ConcatSizes, PadSizes))
 
@@ -173,6 +175,24 @@ def convolution() -> int:
             y = _sample(s.y, n, first, workspace)
             z = _sample(record_at(s.more, SPAN), n, first, workspace) if s.more_count else y
             convolve(s.multiply, tiled, workspace, work, s.sizes, t, x, reads, y, z, packed, part, parts)
+
+    return step(run)
+
+
+@cache
+def depthwise(tile: Tile) -> int:
+    """The depthwise convolution that reads its input where it lies, in such tiles."""
+
+    def run(address, first, last, part, parts, workspace):
+        s = record_at(address, DEPTHWISE)
+        w = s.weights
+        values, bias = floats(w.values.address, w.values.count), floats(w.bias.address, w.bias.count)
+        down, right = integers(w.down.address, w.down.count), integers(w.right.address, w.right.count)
+        indptr, outputs = integers(w.indptr.address, w.indptr.count), s.sizes.outputs
+        begin, end = part * outputs // parts, (part + 1) * outputs // parts
+        for n in range(first, last):
+            x, y = _sample(s.x, n, first, workspace), _sample(s.y, n, first, workspace)
+            convolve_channels(tile, s.sizes, values, down, right, indptr, bias, x, y, begin, end)
 
     return step(run)
 

@@ -42,13 +42,17 @@ class SlicedWeights(NamedTuple):
 
 
 class LinearSizes(NamedTuple):
-    """Sizes of one fully connected layer: a tile has `lines` lines of `lanes` samples; or of one, sample by sample."""
+    """Sizes of one fully connected layer: a tile has `lines` lines of `lanes` samples; or of one, sample by sample.
+
+    In the packed input the samples of an input begin `apart` numbers behind those of the one before.
+    """
 
     inputs: int
     outputs: int
     chunk: int
     lines: int
     lanes: int
+    apart: int
     relu: int
 
 
@@ -71,7 +75,7 @@ def multiply_samples(multiply, tiles, workspace, work, g, t, x, samples, y, pack
         first_input = chunk * g.chunk
         work.chunk = chunk
         for n in range(0, samples, tile_samples):
-            pack_samples(g, x, n, samples, first_input, min(first_input + g.chunk, g.inputs), packed)
+            pack_samples(g, x, n, samples, first_input, min(first_input + g.chunk, g.inputs), g.apart, packed)
             work.begin = n // tile_samples * room
             work.place = work.begin - work.first * t.sums
             call_tile(multiply, tiles, workspace)
