@@ -133,7 +133,7 @@ def _lower(folded: FoldedLayer, matrix: Callable[[], Matrix], setting: Setting, 
     if isinstance(folded.layer, Conv2d):
         step = lower_convolution(folded, matrix(), setting.input_shape, batch=setting.batch, widths=widths)
     elif _is_single(folded, setting):
-        step = lower_single(folded, matrix())
+        step = lower_single(folded, matrix(), batch=setting.batch)
     else:
         step = lower_linear(folded, matrix(), setting.batch, setting.threads, widths=widths)
     return Candidate(matrix, step)

@@ -22,6 +22,7 @@ from ..kernels.sparse_linear import (
     multiply_samples,
     multiply_single,
     multiply_slices,
+    multiply_slices_of_pairs,
 )
 from ..machine.jit import inlined, kernel
 from ..machine.pointers import floats, integers, record_at, record_of, shorts, step, tile_step, words
@@ -126,6 +127,7 @@ def _tiled_record(sizes: type) -> np.dtype:
 CONVOLUTION, SAMPLE_CONVOLUTION, BATCH_LINEAR = map(_tiled_record, (ConvSizes, SampleConvSizes, LinearSizes))
 TILED_AT = CONVOLUTION.fields["tiled"][1]  # bytes from the start of each of these records
 ROW_LINEAR, SLICED_LINEAR = (_record(LinearSizes, weights=record_of(kind)) for kind in (RowWeights, SlicedWeights))
+SLICED_PAIRS = _record(LinearSizes, weights=record_of(SlicedWeights), scratch=record_of(Scratch))
 DEPTHWISE = _record(DepthwiseSizes, weights=record_of(TapWeights))
 POOLING, SCALING = _record(PoolSizes), _record(ScaleSizes, weights=record_of(ScaleWeights))
 ADDITION, CONCATENATION, PADDING = (_record(sizes) for sizes in (AddSizes, ConcatSizes, PadSizes))
@@ -270,6 +272,23 @@ def sliced_linear() -> int:
             x = _sample(s.x, n, first, workspace)
             y = _sample(s.y, n, first, workspace)
             multiply_slices(s.sizes, x, values, offsets, indptr, outputs, bias, y, part, parts)
+
+    return step(run)
+
+
+@cache
+def sliced_linear_of_pairs() -> int:
+    """The same for two samples at a time."""
+
+    def run(address, first, last, part, parts, workspace):
+        s = record_at(address, SLICED_PAIRS)
+        w, samples = s.weights, last - first
+        values, offsets = floats(w.values.address, w.values.count), shorts(w.offsets.address, w.offsets.count)
+        indptr, outputs = integers(w.indptr.address, w.indptr.count), integers(w.outputs.address, w.outputs.count)
+        bias, pairs = floats(w.bias.address, w.bias.count), floats(workspace + s.scratch.packed, s.scratch.packed_size)
+        x = floats(s.x.address + 4 * first * s.x.count, samples * s.x.count)
+        y = floats(s.y.address + 4 * first * s.y.count, samples * s.y.count)
+        multiply_slices_of_pairs(s.sizes, x, samples, values, offsets, indptr, outputs, bias, y, pairs, part, parts)
 
     return step(run)
 

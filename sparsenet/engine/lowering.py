@@ -221,18 +221,30 @@ def lower_linear(
     )
 
 
-def lower_single(folded: FoldedLayer, matrix: csr_array) -> CompiledStep:
-    """Fully connected layer, sample by sample: the lanes are outputs, or entries where there are few outputs."""
+def lower_single(folded: FoldedLayer, matrix: csr_array, *, batch: int = 1) -> CompiledStep:
+    """Fully connected layer, sample by sample: the lanes are outputs, or entries where there are few outputs.
+
+    Where the lanes are outputs, two samples are multiplied at once.
+    """
     sliced = is_better_sliced(matrix)
+    pairs = sliced and batch == 2
     weights = (pack_slices if sliced else pack_rows)(matrix, folded.bias)
     outputs, inputs = matrix.shape
+    if pairs:
+        code, record = entry_points.sliced_linear_of_pairs, entry_points.SLICED_PAIRS
+    elif sliced:
+        code, record = entry_points.sliced_linear, entry_points.SLICED_LINEAR
+    else:
+        code, record = entry_points.row_linear, entry_points.ROW_LINEAR
     return CompiledStep(
-        code=entry_points.sliced_linear if sliced else entry_points.row_linear,
-        record=entry_points.SLICED_LINEAR if sliced else entry_points.ROW_LINEAR,
+        code=code,
+        record=record,
         sizes=size_single(matrix, relu=folded.relu),
         input_sizes=(inputs,),
         output_size=outputs,
         weights=weights,
+        packed=2 * inputs if pairs else 0,
+        samples=2 if pairs else 1,
         parts=len(weights.bias) // (LINE if sliced else 1),
         work=LINE * count_weights(weights),  # numbers are gathered one by one
     )

@@ -167,7 +167,7 @@ def unpack_samples(g, sums, begin, first_sample, last_sample, first_output, last
 
 
 @kernel
-def put_tile(outputs, rows, across, lanes, sums, begin, y, place, plane, pitch, step, room):
+def put_tile(outputs, rows, across, sums, begin, y, place, plane, pitch, step, room):
     """Write what of a tile lies within the first `room` numbers of each output's plane; a tile may reach further.
 
     A row of an image narrower than the tile is written with what lies beside it, over the beginning of the next row,
@@ -176,20 +176,20 @@ def put_tile(outputs, rows, across, lanes, sums, begin, y, place, plane, pitch, 
     for m in range(outputs):
         for r in range(rows):
             for a in range(across):
-                for there in range(r * pitch + a * step, r * pitch + a * step + lanes, LANES):
-                    put_lanes(sums, begin, room - there, y, place + m * plane + there)
-                    begin += LANES
+                there = r * pitch + a * step
+                put_lanes(sums, begin, room - there, y, place + m * plane + there)
+                begin += LANES
 
 
 @kernel
-def add_tile(outputs, rows, across, lanes, z, place, plane, pitch, step, room, sums, begin):
+def add_tile(outputs, rows, across, z, place, plane, pitch, step, room, sums, begin):
     """Add to what a tile has left in `sums` what lies in z where `put_tile` would write it."""
     for m in range(outputs):
         for r in range(rows):
             for a in range(across):
-                for there in range(r * pitch + a * step, r * pitch + a * step + lanes, LANES):
-                    add_lanes(z, place + m * plane + there, room - there, sums, begin)
-                    begin += LANES
+                there = r * pitch + a * step
+                add_lanes(z, place + m * plane + there, room - there, sums, begin)
+                begin += LANES
 
 
 @kernel
