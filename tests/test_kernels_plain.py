@@ -43,7 +43,8 @@ X86 = platform.machine() in ("x86_64", "AMD64")
         pytest.param(
             {"NUMBA_DISABLE_JIT": "1"} | FEW,
             KERNELS,
-            "test_sparse or test_depthwise or test_tile_widths or by_hand or gradients or csr_linear or csr_convolution or nothing or im2col_agrees",
+            "test_sparse or test_depthwise or tile_widths or by_hand or gradients"
+            " or csr_linear or csr_convolution or nothing or im2col_agrees",
             id="without JIT",
         ),
         pytest.param(
