@@ -37,6 +37,7 @@ MOST_DENSE, MOST_DENSE_SINGLE = 0.75, 0.85
 FEW_SAMPLES = 2  # of a fully connected layer, which are faster one by one than as lanes
 TRIALS = 7  # timed calls of each candidate, at most
 UNLIKELY = 1.5  # times as much as the best form by the model: a form that wins nevertheless is measured again
+DOUBTFUL = 2  # times as slow, against the best form, as by the model: a form with about its cost is measured again
 REPEATS = 3  # of such a measurement, at most
 PYTHON_GAIN = 0.9  # of the best compiled time: what a call of Python must stay below, as it interrupts a program
 
@@ -188,7 +189,7 @@ def choose(found: Mapping[str, Callable[[], Candidate]], setting: Setting) -> Ch
         again = _measure(runs, (setting.batch, *setting.input_shape), (setting.batch, *setting.shape), setting.seconds)
         measured = {name: min(measured[name], again[name]) for name in runs}
         best = min(measured, key=lambda name: measured[name] * handicap[name])
-        if not is_unlikely(best, costs):
+        if not is_unlikely(best, costs) and not is_doubtful(best, costs, measured):
             break
     return Choice(best, built[best], measured, costs)
 
@@ -207,6 +208,20 @@ def is_unlikely(best: str, costs: Mapping[str, float]) -> bool:
     dense = (cost for name, cost in costs.items() if _split(name)[0] == "dense")
     cost = costs.get(best) or min(dense, default=0.0)
     return cost > UNLIKELY * min((each for each in costs.values() if each), default=cost)
+
+
+def is_doubtful(best: str, costs: Mapping[str, float], measured: Mapping[str, float]) -> bool:
+    """Whether a form that the model thinks about as fast took much longer: perhaps it had bad luck all the time.
+
+    Examples
+    --------
+    >>> is_doubtful("csr", {"csr": 1.2, "bsr 2x1": 1.0}, {"csr": 0.02, "bsr 2x1": 0.05})
+    True
+    """
+    rivals = [
+        name for name, cost in costs.items() if name in measured and cost and cost <= UNLIKELY * costs.get(best, 0)
+    ]
+    return any(measured[name] / costs[name] > DOUBTFUL * measured[best] / costs[best] for name in rivals)
 
 
 def _is_poor_width(name: str, costs: Mapping[str, float]) -> bool:
