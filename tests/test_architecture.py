@@ -272,6 +272,7 @@ def is_compiled(path, function):
     twins = {
         "atomics.py",
         "gather.py",
+        "image_rows.py",
         "maxpool_tile.py",
         "pointers.py",
         "register_tile.py",

@@ -7,7 +7,7 @@ import pytest
 
 import sparsenet as sn
 from sparsenet.engine import autotune
-from sparsenet.engine.autotune import Candidate, Setting, choose, is_unlikely
+from sparsenet.engine.autotune import Candidate, Setting, choose, is_doubtful, is_unlikely
 from sparsenet.engine.folding import FoldedLayer
 from sparsenet.engine.lowering import lower_linear
 from sparsenet.kernels.sparse_matrix import to_csr
@@ -70,6 +70,28 @@ def test_a_burst_that_outlasts_a_measurement_changes_nothing(chosen):
     choice = chosen(clock, COSTS)
     assert choice.form == "csr"
     assert choice.measured["csr"] == pytest.approx(0.010)
+
+
+@pytest.mark.parametrize("slow", ["csr, 8 lanes", "csr, 16 lanes"])
+@pytest.mark.parametrize("better", ["csr, 8 lanes", "csr, 16 lanes"])
+@pytest.mark.parametrize("cheaper", [1.0, 1.2])
+def test_a_burst_changes_nothing_among_forms_of_about_the_same_cost(chosen, slow, better, cheaper):
+    """One of two forms is three times slower for a whole measurement, whatever the model thinks of the two."""
+    takes = dict.fromkeys(("csr, 8 lanes", "csr, 16 lanes"), 0.013) | {better: 0.010}
+    costs = {"csr, 8 lanes": cheaper, "csr, 16 lanes": 1.1}
+    clock = Clock(takes, lambda form, call: 3.0 if form == slow and call < 6 else 1.0)
+    choice = chosen(clock, costs)
+    assert choice.form == better
+    assert choice.measured == pytest.approx(takes)
+
+
+def test_doubt_by_hand():
+    costs = {"csr": 1.0, "dense": 1.4}
+    assert is_doubtful("dense", costs, {"csr": 0.3, "dense": 0.2})  # 2.1 times what the model thinks
+    assert not is_doubtful("dense", costs, {"csr": 0.27, "dense": 0.2})
+    assert not is_doubtful("csr", {"csr": 1.0, "dense": 1.6}, {"csr": 0.1, "dense": 9.0})  # no rival by the model
+    assert not is_doubtful("blas", {"csr": 1.0, "dense": 1.0}, {"csr": 9.0, "dense": 9.0, "blas": 1.0})  # not known
+    assert not is_doubtful("csr", {"csr": 0.0}, {"csr": 0.1})
 
 
 def test_the_clock_has_the_last_word(chosen):

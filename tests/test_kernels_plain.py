@@ -23,7 +23,7 @@ def run_again(tmp_path, tests, **variables):
     )
 
 
-TILES = ["tests/test_sparse.py", "tests/test_sample_lanes.py"]
+TILES = [f"tests/test_{name}.py" for name in ("sparse", "sample_lanes", "tile_widths", "depthwise")]
 KERNELS = ["tests/test_convolution.py", "tests/test_layers.py", *TILES, "tests/test_engine.py"]
 ENGINE = [*TILES, "tests/test_engine.py", "tests/test_program.py", "tests/test_graph_plans.py"]
 FEW = {"SPARSENET_TEST_EXAMPLES": "25"}
@@ -43,7 +43,8 @@ X86 = platform.machine() in ("x86_64", "AMD64")
         pytest.param(
             {"NUMBA_DISABLE_JIT": "1"} | FEW,
             KERNELS,
-            "test_sparse or by_hand or gradients or csr_linear or csr_convolution or nothing or im2col_agrees",
+            "test_sparse or test_depthwise or tile_widths or by_hand or gradients"
+            " or csr_linear or csr_convolution or nothing or im2col_agrees",
             id="without JIT",
         ),
         pytest.param(

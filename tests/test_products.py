@@ -30,6 +30,20 @@ def test_linear_into_with_and_without_relu(rng):
     np.testing.assert_allclose(y, np.maximum(expected, 0))
 
 
+@pytest.mark.parametrize("samples", range(linear.FEW_SAMPLES + 2))
+def test_few_samples_one_by_one(rng, samples):
+    """More outputs than a piece has; the same bits on two threads, which share the pieces."""
+    x, weight, bias, _ = example(rng, max(samples, 1), inputs=2000, outputs=2 * linear.OUTPUTS + 9)
+    x, weight, bias = x[:samples].astype(np.float32), weight.astype(np.float32), bias.astype(np.float32)
+    results = np.full((2, samples, len(weight)), np.nan, np.float32)
+    for threads, y in enumerate(results, 1):
+        with sn.threads(threads):
+            linear.linear_into(x, weight, bias, y)
+    expected = x.astype(np.float64) @ weight.T + bias
+    np.testing.assert_allclose(results[0], expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(*results)
+
+
 def test_csr_linear_from_any_sample_on(rng):
     x, weight, bias, expected = example(rng)
     y = np.full_like(expected, 7)

@@ -279,6 +279,50 @@ def test_one_sample_of_many_inputs(rng, outputs, density):
     assert_near(run(single_step(matrix, np.ones(outputs, np.float32)), x), x.astype(np.float64) @ weight.T + 1)
 
 
+def pair_step(matrix, bias, relu=False):
+    outputs, inputs = matrix.shape
+    step = lowering.lower_single(FoldedLayer(sn.Linear(inputs, outputs), matrix, bias, relu), matrix, batch=2)
+    assert step.samples == 2
+    return step
+
+
+@given(
+    inputs=st.integers(1, 90),
+    outputs=st.integers(16, 70),
+    samples=st.integers(1, 2),
+    parts=st.integers(1, 3),
+    relu=st.booleans(),
+    seed=st.integers(0, 9),
+)
+def test_two_samples(inputs, outputs, samples, parts, relu, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((samples, inputs)).astype(np.float32)
+    weight = rng.standard_normal((outputs, inputs)).astype(np.float32)
+    mask = rng.random(weight.shape) < rng.random((outputs, 1))
+    matrix, bias = to_csr(weight, mask), rng.standard_normal(outputs).astype(np.float32)
+    with patch.object(lowering, "is_better_sliced", lambda matrix: True):
+        actual = run(pair_step(matrix, bias, relu), x, parts)
+    expected = x.astype(np.float64) @ (weight * mask).T.astype(np.float64) + bias
+    assert_near(actual, np.maximum(expected, 0) if relu else expected)
+
+
+def test_nan_of_one_of_two_samples_stays_there():
+    weight, mask, x = np.ones((40, 50), np.float32), np.ones((40, 50), bool), np.ones((2, 50), np.float32)
+    x[1, 0], x[1, 7] = np.nan, np.inf
+    mask[:, 0], mask[1, 7], mask[1::3, 20:] = False, False, False
+    y = run(pair_step(to_csr(weight, mask), np.zeros(40, np.float32)), x)
+    assert np.array_equal(y[0], mask.sum(axis=1))
+    assert np.array_equal(y[1], np.where(mask[:, 7], np.inf, mask.sum(axis=1)))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_a_plan_for_two_samples_takes_any_number(rng, count):
+    network = sn.chain({"linear": sn.Linear(60, 40, seed=1)})
+    network.apply_masks({"linear": rng.random((40, 60)) < 0.2})
+    plan, x = sn.compile(network, (60,), batch=2, threads=1), rng.standard_normal((count, 60)).astype(np.float32)
+    assert_near(plan(x), network.forward(x))
+
+
 @pytest.mark.parametrize("outputs", [2, 40])
 def test_nan_of_one_sample_passes_through_kept_weights_only(outputs):
     weight, mask, x = np.ones((outputs, 50), np.float32), np.ones((outputs, 50), bool), np.ones((1, 50), np.float32)

@@ -15,7 +15,16 @@ from ..machine.vectors import LINE, WIDTHS
 from ..nn.layers import Conv2d
 from .fallbacks import Run, run_blas, run_csr_loops, run_scipy
 from .folding import FoldedLayer
-from .lowering import geometry_of, lower_convolution, lower_linear, lower_single, name_of
+from .lowering import (
+    IN_PLACE,
+    can_be_in_place,
+    geometry_of,
+    lower_convolution,
+    lower_in_place,
+    lower_linear,
+    lower_single,
+    name_of,
+)
 from .peak import numbers_at_once
 from .program import CompiledStep, Program
 
@@ -28,6 +37,7 @@ MOST_DENSE, MOST_DENSE_SINGLE = 0.75, 0.85
 FEW_SAMPLES = 2  # of a fully connected layer, which are faster one by one than as lanes
 TRIALS = 7  # timed calls of each candidate, at most
 UNLIKELY = 1.5  # times as much as the best form by the model: a form that wins nevertheless is measured again
+DOUBTFUL = 2  # times as slow, against the best form, as by the model: a form with about its cost is measured again
 REPEATS = 3  # of such a measurement, at most
 PYTHON_GAIN = 0.9  # of the best compiled time: what a call of Python must stay below, as it interrupts a program
 
@@ -69,36 +79,51 @@ def candidates(form: str, folded: FoldedLayer, setting: Setting) -> dict[str, Ca
     python = {"csr loops": run_csr_loops, "scipy": run_scipy}
     if form in python:
         return {form: lambda: Candidate(lambda: folded.matrix, run=python[form](folded))}
-    base, widths = _split(form)
-    full, single = folded.sparsity == 0, _is_single(folded, setting)
-    matrices: dict[str, tuple[int, Callable[[], Matrix]]] = {}  # of each form: outputs of a block, the matrix
-    if base == "csr" or (base == "auto" and not full):
-        matrices["csr"] = 1, lambda: folded.matrix
-    for rows in _blocks(folded) if not single and not full else ():
-        name = f"bsr {rows}x1"
-        if base in ("auto", name) and is_blocked(folded.matrix, rows):
-            matrices[name] = rows, partial(folded.as_blocks, rows)
-    tried = base == "auto" and folded.sparsity < (MOST_DENSE_SINGLE if single else MOST_DENSE)
-    if base in ("dense", ANY_DENSE) or tried:
-        rows = _dense_block(folded, setting)
-        matrices["dense"] = rows, partial(folded.as_dense, rows)
-    found = {}
-    for name, (rows, matrix) in matrices.items():
-        apart = len(WIDTHS) > 1 and not single and rows < LINE and base in ("auto", ANY_DENSE)
-        for each in [(lanes,) for lanes in WIDTHS] if apart else [widths]:
-            exact = name_of(name, each[0]) if apart else name
-            found[exact] = partial(_lower, folded, matrix, setting, each)
-    if base in ("blas", ANY_DENSE) or tried:
+    base, way = _split(form)
+    found, several = {}, base in ("auto", ANY_DENSE)
+    for name, (rows, matrix) in _matrices(base, folded, setting).items():
+        if several or way != IN_PLACE:
+            for exact, widths in _widths(name, rows, several and not _is_single(folded, setting), way):
+                found[exact] = partial(_lower, folded, matrix, setting, widths)
+        in_place = isinstance(folded.layer, Conv2d) and can_be_in_place(folded.layer) and name in ("csr", "dense")
+        if in_place and (several or way == IN_PLACE):
+            single = matrix if rows == 1 else partial(folded.as_dense, 1)
+            found[f"{name}, {IN_PLACE}"] = partial(_lower_in_place, folded, single, setting)
+    if base in ("blas", ANY_DENSE) or (base == "auto" and _may_be_dense(folded, setting)):
         found["blas"] = lambda: Candidate(partial(folded.as_dense, 1), run=run_blas(folded))
     return found
 
 
-def _split(form: str) -> tuple[str, tuple[int, ...]]:
-    """The form without the width of its tiles, and the widths that they may have on this machine."""
-    named = re.fullmatch(r"(.+), (\d+) lanes", form)
-    if not named:
-        return form, WIDTHS
-    return named[1], tuple(lanes for lanes in WIDTHS if lanes == int(named[2])) or WIDTHS
+def _matrices(base: str, folded: FoldedLayer, setting: Setting) -> dict[str, tuple[int, Callable[[], Matrix]]]:
+    """The compiled forms: outputs of a block, and what gives the matrix."""
+    full, single, found = folded.sparsity == 0, _is_single(folded, setting), {}
+    if base == "csr" or (base == "auto" and not full):
+        found["csr"] = 1, lambda: folded.matrix
+    for rows in _blocks(folded) if not single and not full else ():
+        name = f"bsr {rows}x1"
+        if base in ("auto", name) and is_blocked(folded.matrix, rows):
+            found[name] = rows, partial(folded.as_blocks, rows)
+    if base in ("dense", ANY_DENSE) or (base == "auto" and _may_be_dense(folded, setting)):
+        rows = _dense_block(folded, setting)
+        found["dense"] = rows, partial(folded.as_dense, rows)
+    return found
+
+
+def _may_be_dense(folded: FoldedLayer, setting: Setting) -> bool:
+    return folded.sparsity < (MOST_DENSE_SINGLE if _is_single(folded, setting) else MOST_DENSE)
+
+
+def _split(form: str) -> tuple[str, str]:
+    """A form, and how its tiles are made: "8 lanes", "in place", or ""."""
+    base, _, way = form.partition(", ")
+    return (base, way) if re.fullmatch(rf"\d+ lanes|{IN_PLACE}", way) else (form, "")
+
+
+def _widths(name: str, rows: int, several: bool, way: str) -> list[tuple[str, tuple[int, ...]]]:
+    """The exact names of a form, with the widths that its tiles may have: those that are named, or all."""
+    if several and rows < LINE and len(WIDTHS) > 1:
+        return [(name_of(name, lanes), (lanes,)) for lanes in WIDTHS]
+    return [(name, tuple(lanes for lanes in WIDTHS if way == f"{lanes} lanes") or WIDTHS)]
 
 
 def _is_single(folded: FoldedLayer, setting: Setting) -> bool:
@@ -109,10 +134,14 @@ def _lower(folded: FoldedLayer, matrix: Callable[[], Matrix], setting: Setting, 
     if isinstance(folded.layer, Conv2d):
         step = lower_convolution(folded, matrix(), setting.input_shape, batch=setting.batch, widths=widths)
     elif _is_single(folded, setting):
-        step = lower_single(folded, matrix())
+        step = lower_single(folded, matrix(), batch=setting.batch)
     else:
         step = lower_linear(folded, matrix(), setting.batch, setting.threads, widths=widths)
     return Candidate(matrix, step)
+
+
+def _lower_in_place(folded: FoldedLayer, matrix: Callable[[], Matrix], setting: Setting) -> Candidate:
+    return Candidate(matrix, lower_in_place(folded, matrix(), setting.input_shape))
 
 
 def _dense_block(folded: FoldedLayer, setting: Setting) -> int:
@@ -160,7 +189,7 @@ def choose(found: Mapping[str, Callable[[], Candidate]], setting: Setting) -> Ch
         again = _measure(runs, (setting.batch, *setting.input_shape), (setting.batch, *setting.shape), setting.seconds)
         measured = {name: min(measured[name], again[name]) for name in runs}
         best = min(measured, key=lambda name: measured[name] * handicap[name])
-        if not is_unlikely(best, costs):
+        if not is_unlikely(best, costs) and not is_doubtful(best, costs, measured):
             break
     return Choice(best, built[best], measured, costs)
 
@@ -181,10 +210,25 @@ def is_unlikely(best: str, costs: Mapping[str, float]) -> bool:
     return cost > UNLIKELY * min((each for each in costs.values() if each), default=cost)
 
 
+def is_doubtful(best: str, costs: Mapping[str, float], measured: Mapping[str, float]) -> bool:
+    """Whether a form that the model thinks about as fast took much longer: perhaps it had bad luck all the time.
+
+    Examples
+    --------
+    >>> is_doubtful("csr", {"csr": 1.2, "bsr 2x1": 1.0}, {"csr": 0.02, "bsr 2x1": 0.05})
+    True
+    """
+    rivals = [
+        name for name, cost in costs.items() if name in measured and cost and cost <= UNLIKELY * costs.get(best, 0)
+    ]
+    return any(measured[name] / costs[name] > DOUBTFUL * measured[best] / costs[best] for name in rivals)
+
+
 def _is_poor_width(name: str, costs: Mapping[str, float]) -> bool:
     """Whether the model is sure that the same form is faster in tiles of another width."""
-    same = [cost for other, cost in costs.items() if _split(other)[0] == _split(name)[0]]
-    return costs.get(name, 0.0) > UNLIKELY * min(same, default=0.0)
+    form, _ = _split(name)
+    same = {each: costs[each] for each in (name_of(form, lanes) for lanes in WIDTHS) if each in costs}
+    return name in same and same[name] > UNLIKELY * min(same.values())
 
 
 def _measure(runs: dict[str, Run], input_shape: tuple, shape: tuple, seconds: float) -> dict[str, float]:

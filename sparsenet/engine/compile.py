@@ -9,6 +9,7 @@ import numpy as np
 from ..checks import check_count, check_known, check_positive, check_shape
 from ..machine.threads import available_threads
 from ..machine.threads import threads as use_threads
+from ..machine.vectors import WIDTHS
 from ..nn.layer import Shape
 from ..nn.layers import Conv2d, Dropout, Flatten, Linear
 from ..nn.merge import Add
@@ -18,7 +19,7 @@ from .autotune import ANY_DENSE, FORMS, Candidate, Setting, candidates, choose, 
 from .fallbacks import run_forward
 from .folding import FoldedLayer, addition_behind, fold, pool_behind, relu_behind
 from .layout import Step
-from .lowering import lower_convolution, lower_merge, lower_plain, lower_single
+from .lowering import exact_form, lower_convolution, lower_merge, lower_plain, lower_single
 from .plan import Plan
 from .program import CompiledStep
 
@@ -51,7 +52,8 @@ def compile(
         - "auto": unless there is a reason. It measures the forms that may be the fastest for each layer, on this
           machine, at this batch and with these threads: "dense", "blas", "csr", and "bsr 2x1", "bsr 4x1", "bsr 16x1"
           where so many output channels share what they keep. Where registers hold 512 bits, tiles may be made of whole
-          ones or of halves ("csr, 16 lanes", "csr, 8 lanes"): unless the model is sure, both are measured.
+          ones or of halves ("csr, 16 lanes", "csr, 8 lanes"): unless the model is sure, both are measured. Of a
+          depthwise convolution also what reads its input where it lies ("csr, in place", "dense, in place").
         - "dense": every weight multiplied, pruned ones as zeros: the baseline to compare with. The faster of "dense"
           (tiles in registers) and "blas".
         - "csr": direct sparse convolution, whatever the sparsity; to compare sparsities without a change of form.
@@ -89,7 +91,7 @@ def compile(
                 on_layer(node.name, number, len(network.nodes))
             frozen.add(node)
         steps, output_shape = frozen.steps, frozen.shapes[network.nodes[-1].name]
-        chosen = {step.name: step.exact_form for step in steps if step.form}
+        chosen = {step.name: exact_form(step.form, step.compiled) for step in steps if step.form}
         for parameter in network.parameters().values():
             parameter.state.clear()  # the copy is for inference
         again = partial(compile, network, input_shape, batch=batch, threads=threads, form=chosen)
@@ -210,7 +212,8 @@ class _Frozen:
 
         Unless the form was `fixed`, pooling is left apart where that is faster.
         """
-        names, matrix, widths = folded.names, candidate.matrix(), (candidate.compiled.tile.width,)
+        names, matrix, tile = folded.names, candidate.matrix(), candidate.compiled.tile
+        widths = (tile.width,) if tile else WIDTHS
         last = names[-1] if names else node.name
         pool = pool_behind(self.network, last)
         if pool:

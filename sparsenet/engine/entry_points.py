@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..kernels.depthwise_conv import DepthwiseSizes, TapWeights, convolve_channels
 from ..kernels.direct_sparse_conv import TILE_CALL, ConvSizes, Scratch, TiledWeights, TileSizes, convolve, multiply_tile
 from ..kernels.merging import add_to, add_two, copy_to, pad_channels
 from ..kernels.pooling import average_forward, max_forward, max_squares
@@ -21,6 +22,7 @@ from ..kernels.sparse_linear import (
     multiply_samples,
     multiply_single,
     multiply_slices,
+    multiply_slices_of_pairs,
 )
 from ..machine.jit import inlined, kernel
 from ..machine.pointers import floats, integers, record_at, record_of, shorts, step, tile_step, words
@@ -125,6 +127,8 @@ def _tiled_record(sizes: type) -> np.dtype:
 CONVOLUTION, SAMPLE_CONVOLUTION, BATCH_LINEAR = map(_tiled_record, (ConvSizes, SampleConvSizes, LinearSizes))
 TILED_AT = CONVOLUTION.fields["tiled"][1]  # bytes from the start of each of these records
 ROW_LINEAR, SLICED_LINEAR = (_record(LinearSizes, weights=record_of(kind)) for kind in (RowWeights, SlicedWeights))
+SLICED_PAIRS = _record(LinearSizes, weights=record_of(SlicedWeights), scratch=record_of(Scratch))
+DEPTHWISE = _record(DepthwiseSizes, weights=record_of(TapWeights))
 POOLING, SCALING = _record(PoolSizes), _record(ScaleSizes, weights=record_of(ScaleWeights))
 ADDITION, CONCATENATION, PADDING = (_record(sizes) for sizes in (AddSizes, ConcatSizes, PadSizes))
 
@@ -173,6 +177,24 @@ def convolution() -> int:
             y = _sample(s.y, n, first, workspace)
             z = _sample(record_at(s.more, SPAN), n, first, workspace) if s.more_count else y
             convolve(s.multiply, tiled, workspace, work, s.sizes, t, x, reads, y, z, packed, part, parts)
+
+    return step(run)
+
+
+@cache
+def depthwise(tile: Tile) -> int:
+    """The depthwise convolution that reads its input where it lies, in such tiles."""
+
+    def run(address, first, last, part, parts, workspace):
+        s = record_at(address, DEPTHWISE)
+        w = s.weights
+        values, bias = floats(w.values.address, w.values.count), floats(w.bias.address, w.bias.count)
+        down, right = integers(w.down.address, w.down.count), integers(w.right.address, w.right.count)
+        indptr, outputs = integers(w.indptr.address, w.indptr.count), s.sizes.outputs
+        begin, end = part * outputs // parts, (part + 1) * outputs // parts
+        for n in range(first, last):
+            x, y = _sample(s.x, n, first, workspace), _sample(s.y, n, first, workspace)
+            convolve_channels(tile, s.sizes, values, down, right, indptr, bias, x, y, begin, end)
 
     return step(run)
 
@@ -250,6 +272,23 @@ def sliced_linear() -> int:
             x = _sample(s.x, n, first, workspace)
             y = _sample(s.y, n, first, workspace)
             multiply_slices(s.sizes, x, values, offsets, indptr, outputs, bias, y, part, parts)
+
+    return step(run)
+
+
+@cache
+def sliced_linear_of_pairs() -> int:
+    """The same for two samples at a time."""
+
+    def run(address, first, last, part, parts, workspace):
+        s = record_at(address, SLICED_PAIRS)
+        w, samples = s.weights, last - first
+        values, offsets = floats(w.values.address, w.values.count), shorts(w.offsets.address, w.offsets.count)
+        indptr, outputs = integers(w.indptr.address, w.indptr.count), integers(w.outputs.address, w.outputs.count)
+        bias, pairs = floats(w.bias.address, w.bias.count), floats(workspace + s.scratch.packed, s.scratch.packed_size)
+        x = floats(s.x.address + 4 * first * s.x.count, samples * s.x.count)
+        y = floats(s.y.address + 4 * first * s.y.count, samples * s.y.count)
+        multiply_slices_of_pairs(s.sizes, x, samples, values, offsets, indptr, outputs, bias, y, pairs, part, parts)
 
     return step(run)
 

@@ -11,7 +11,6 @@ from ..nn.network import INPUT
 from .buffers import GIVEN, assign_buffers
 from .entry_points import ConcatSizes
 from .fallbacks import Run
-from .lowering import name_of
 from .program import CompiledStep, Prepared, Program, aligned_memory
 
 FLOAT = np.dtype(np.float32)  # found once: comparing and creating with it takes half as long
@@ -60,12 +59,6 @@ class Step:
     measured: dict[str, float] = field(default_factory=dict)
     costs: dict[str, float] = field(default_factory=dict)
     matrix: Callable[[], csr_array | bsr_array] | None = None
-
-    @property
-    def exact_form(self) -> str:
-        """The form by which `compile` makes the same step again: with the width of its tile where there are several."""
-        tile = self.compiled.tile if self.compiled else None
-        return self.form if tile is None or tile.channel_lanes else name_of(self.form, tile.lanes)
 
     def compile(self) -> None:
         """Compile its code, for a batch and for one sample; a call of Python compiles at its first call."""

@@ -6,8 +6,16 @@ from functools import partial
 import numpy as np
 from scipy.sparse import bsr_array, csr_array
 
+from ..kernels import depthwise_conv
 from ..kernels.sample_lanes_conv import SampleConvSizes
-from ..kernels.tiling import Geometry, Tiling, tile_convolution, tile_linear
+from ..kernels.tiling import (
+    BLOCK_ROW,
+    SPILL_VECTOR,
+    Geometry,
+    Tiling,
+    tile_convolution,
+    tile_linear,
+)
 from ..kernels.weight_packing import (
     block_of,
     count_weights,
@@ -16,8 +24,10 @@ from ..kernels.weight_packing import (
     pack_linear,
     pack_rows,
     pack_slices,
+    pack_taps,
     size_single,
 )
+from ..machine.tile_shape import Tile
 from ..machine.vectors import LANES, LINE, WIDTHS
 from ..nn.layer import Layer
 from ..nn.layers import Conv2d, ReLU
@@ -30,14 +40,24 @@ from .folding import FoldedLayer, is_pool_of_squares
 from .peak import numbers_at_once
 from .program import CompiledStep
 
+IN_PLACE = "in place"  # a form of a depthwise convolution that copies nothing
 SUMS_BYTES = 512 * 1024  # of sums that one part of a fully connected layer should keep: they stay in the second cache
 PRIVATE_BYTES = 2 * 1024 * 1024  # of weights that each thread may read for itself
+MOST_ROWS = 8  # of a tile of a depthwise convolution: enough multiply-adds under way, and room for masks beside them
+TAP = 16  # multiply-adds that it takes to find what of the image a weight of a depthwise convolution meets
 STACKED_TILES = 4  # tiles of samples that read a chunk of the weights while it is in the cache
 
 
 def name_of(form: str, lanes: int) -> str:
     """The name of a form in tiles of vectors of so many numbers, where there are several widths."""
     return f"{form}, {lanes} lanes" if len(WIDTHS) > 1 else form
+
+
+def exact_form(form: str, step: CompiledStep | None) -> str:
+    """The form by which `compile` makes the same step again."""
+    if step and isinstance(step.sizes, depthwise_conv.DepthwiseSizes):
+        return f"{form}, {IN_PLACE}"
+    return name_of(form, step.tile.lanes) if step and step.tile and not step.tile.channel_lanes else form
 
 
 def geometry_of(layer: Conv2d, input_shape: tuple) -> Geometry:
@@ -98,6 +118,33 @@ def lower_convolution(
         parts=sizes.areas_y * sizes.areas_x,
         work=count_weights(weights) * int(np.prod(g.output)),
         cost=tiling.cost,
+    )
+
+
+def can_be_in_place(layer: Conv2d) -> bool:
+    """Whether a layer is a depthwise convolution that can read its input where it lies."""
+    return layer.groups == layer.in_channels and all(s in depthwise_conv.STRIDES for s in layer.stride)
+
+
+def lower_in_place(folded: FoldedLayer, matrix: csr_array, input_shape: tuple) -> CompiledStep:
+    """The convolution of each channel by itself, its input read where it lies."""
+    g = geometry_of(folded.layer, input_shape)
+    (channels, height, width), (out_h, out_w) = g.shape, g.output
+    tile, outputs = Tile(1, depthwise_conv.choose_rows(out_h, MOST_ROWS), 1), g.outputs
+    sizes = depthwise_conv.DepthwiseSizes(
+        outputs, outputs // channels, height, width, *g.stride, *g.padding, out_h, out_w, int(folded.relu)
+    )
+    tiles, taps = outputs * -(-out_h // tile.rows) * -(-out_w // LANES), matrix.nnz / outputs
+    return CompiledStep(
+        code=partial(entry_points.depthwise, tile),
+        record=entry_points.DEPTHWISE,
+        sizes=sizes,
+        input_sizes=(channels * height * width,),
+        output_size=outputs * out_h * out_w,
+        weights=pack_taps(matrix, folded.bias, g),
+        parts=outputs,
+        work=LANES * tile.rows * tiles * int(taps + 1),
+        cost=tiles * (taps * (tile.rows + TAP) + SPILL_VECTOR * tile.rows + BLOCK_ROW),
     )
 
 
@@ -164,7 +211,7 @@ def lower_linear(
         input_sizes=(inputs,),
         output_size=outputs,
         weights=weights,
-        packed=sizes.chunk * sizes.lines * LINE,
+        packed=sizes.chunk * sizes.apart + LINE,
         sums=(-(-vectors // pieces) + 1) * LANES * plane * stack,
         samples=plane * stack,
         parts=vectors,
@@ -174,18 +221,30 @@ def lower_linear(
     )
 
 
-def lower_single(folded: FoldedLayer, matrix: csr_array) -> CompiledStep:
-    """Fully connected layer, sample by sample: the lanes are outputs, or entries where there are few outputs."""
+def lower_single(folded: FoldedLayer, matrix: csr_array, *, batch: int = 1) -> CompiledStep:
+    """Fully connected layer, sample by sample: the lanes are outputs, or entries where there are few outputs.
+
+    Where the lanes are outputs, two samples are multiplied at once.
+    """
     sliced = is_better_sliced(matrix)
+    pairs = sliced and batch == 2
     weights = (pack_slices if sliced else pack_rows)(matrix, folded.bias)
     outputs, inputs = matrix.shape
+    if pairs:
+        code, record = entry_points.sliced_linear_of_pairs, entry_points.SLICED_PAIRS
+    elif sliced:
+        code, record = entry_points.sliced_linear, entry_points.SLICED_LINEAR
+    else:
+        code, record = entry_points.row_linear, entry_points.ROW_LINEAR
     return CompiledStep(
-        code=entry_points.sliced_linear if sliced else entry_points.row_linear,
-        record=entry_points.SLICED_LINEAR if sliced else entry_points.ROW_LINEAR,
+        code=code,
+        record=record,
         sizes=size_single(matrix, relu=folded.relu),
         input_sizes=(inputs,),
         output_size=outputs,
         weights=weights,
+        packed=2 * inputs if pairs else 0,
+        samples=2 if pairs else 1,
         parts=len(weights.bias) // (LINE if sliced else 1),
         work=LINE * count_weights(weights),  # numbers are gathered one by one
     )

@@ -113,6 +113,8 @@ class CompiledStep:
             write_record(record["tiled"]["scratch"], scratch)
         elif self.weights is not None:
             write_record(record["weights"], self.weights)
+            if self.packed:
+                write_record(record["scratch"], scratch)
 
 
 class Program:

@@ -25,7 +25,7 @@ import numpy as np
 
 from ..machine.jit import inlined, kernel
 from ..machine.pointers import call_tile, record_of
-from ..machine.vectors import LINE
+from ..machine.vectors import LANES, LINE
 from .input_packing import add_tile, pack_lines, pack_padded_rows, pack_positions, put_channels, put_tile
 from .lane_copy import prefetch
 from .tile import add, add_stored, fma, keep, load, relu, splat, store, store_maxima, zero
@@ -194,6 +194,8 @@ def multiply_tile(tile, adds, t, work, entries, indptr, spans, bias, packed, wai
     """
     chunk, place, room = work.chunk, work.place, work.room
     blocks, plane, pitch, step = t.blocks, t.plane, t.pitch, t.step
+    # a tile's row in pieces of LANES numbers: a wide vector stands alone in its row
+    pieces, between = tile.across * (tile.lanes // LANES), step if tile.across > 1 else LANES
     whole = tile.channel_lanes or (tile.rows - 1) * pitch + (tile.across - 1) * step + tile.lanes <= room
     for o in range(work.first, work.last):
         entry, end = indptr[chunk * blocks + o], indptr[chunk * blocks + o + 1]
@@ -212,7 +214,7 @@ def multiply_tile(tile, adds, t, work, entries, indptr, spans, bias, packed, wai
                 sums = add_stored(tile, sums, z, there, plane, pitch, step)
             else:
                 keep(tile, sums, waiting, kept)
-                add_tile(count, tile.rows, tile.across, tile.lanes, z, there, plane, pitch, step, room, waiting, kept)
+                add_tile(count, tile.rows, pieces, z, there, plane, pitch, between, room, waiting, kept)
                 sums = load(tile, waiting, kept)
         if t.relu:
             sums = relu(sums)
@@ -226,7 +228,7 @@ def multiply_tile(tile, adds, t, work, entries, indptr, spans, bias, packed, wai
         if tile.channel_lanes:
             put_channels(count, tile.across, waiting, kept, y, there, plane)
         else:
-            put_tile(count, tile.rows, tile.across, tile.lanes, waiting, kept, y, there, plane, pitch, step, room)
+            put_tile(count, tile.rows, pieces, waiting, kept, y, there, plane, pitch, between, room)
 
 
 @kernel

@@ -125,22 +125,22 @@ def pack_padded_rows(g, x, reads, first_channel, last_channel, top, packed):
 
 
 @kernel
-def pack_samples(g, x, first_sample, last_sample, first_input, last_input, packed):
-    """Samples become lanes: line i `lines` + n // lanes, lane n % lanes = x[first_sample + n, first_input + i].
+def pack_samples(g, x, first_sample, last_sample, first_input, last_input, plane, packed):
+    """Samples become lanes: packed[i plane + n // lanes LINE + n % lanes] = x[first_sample + n, first_input + i].
 
     `lanes` samples lie in each line; transposed squares of numbers go where whole ones exist.
     """
-    plane = g.lines * LINE
-    for n in range(0, g.lines * g.lanes, LANES):
+    count = min(LANES, g.lanes)
+    for n in range(0, g.lines * g.lanes, count):
         i, place = first_input, n // g.lanes * LINE + n % g.lanes
         source = (first_sample + n) * g.inputs
-        if first_sample + n + LANES <= last_sample:
+        if count == LANES and first_sample + n + LANES <= last_sample:
             while i + LANES <= last_input:
                 transpose(x, source + i, g.inputs, packed, place, plane)
                 place += LANES * plane
                 i += LANES
         while i < last_input:
-            for lane in range(LANES):
+            for lane in range(count):
                 there = first_sample + n + lane < last_sample
                 packed[place + lane] = x[source + lane * g.inputs + i] if there else x.dtype.type(0)
             place += plane
@@ -151,22 +151,23 @@ def pack_samples(g, x, first_sample, last_sample, first_input, last_input, packe
 def unpack_samples(g, sums, begin, first_sample, last_sample, first_output, last_output, y):
     """y[first_sample + n, o] = the sum of output o and sample n: what a tile of samples left in `sums`."""
     plane = g.lines * g.lanes
-    for n in range(0, min(plane, last_sample - first_sample), LANES):
+    count = min(plane, last_sample - first_sample)
+    for n in range(0, count, LANES):
         o, place, target = first_output, begin + n, (first_sample + n) * g.outputs
-        if first_sample + n + LANES <= last_sample:
+        if n + LANES <= count:
             while o + LANES <= last_output:
                 transpose(sums, place, plane, y, target + o, g.outputs)
                 place += LANES * plane
                 o += LANES
         while o < last_output:
-            for lane in range(min(LANES, last_sample - first_sample - n)):
+            for lane in range(min(LANES, count - n)):
                 y[target + lane * g.outputs + o] = sums[place + lane]
             place += plane
             o += 1
 
 
 @kernel
-def put_tile(outputs, rows, across, lanes, sums, begin, y, place, plane, pitch, step, room):
+def put_tile(outputs, rows, across, sums, begin, y, place, plane, pitch, step, room):
     """Write what of a tile lies within the first `room` numbers of each output's plane; a tile may reach further.
 
     A row of an image narrower than the tile is written with what lies beside it, over the beginning of the next row,
@@ -175,20 +176,20 @@ def put_tile(outputs, rows, across, lanes, sums, begin, y, place, plane, pitch, 
     for m in range(outputs):
         for r in range(rows):
             for a in range(across):
-                for there in range(r * pitch + a * step, r * pitch + a * step + lanes, LANES):
-                    put_lanes(sums, begin, room - there, y, place + m * plane + there)
-                    begin += LANES
+                there = r * pitch + a * step
+                put_lanes(sums, begin, room - there, y, place + m * plane + there)
+                begin += LANES
 
 
 @kernel
-def add_tile(outputs, rows, across, lanes, z, place, plane, pitch, step, room, sums, begin):
+def add_tile(outputs, rows, across, z, place, plane, pitch, step, room, sums, begin):
     """Add to what a tile has left in `sums` what lies in z where `put_tile` would write it."""
     for m in range(outputs):
         for r in range(rows):
             for a in range(across):
-                for there in range(r * pitch + a * step, r * pitch + a * step + lanes, LANES):
-                    add_lanes(z, place + m * plane + there, room - there, sums, begin)
-                    begin += LANES
+                there = r * pitch + a * step
+                add_lanes(z, place + m * plane + there, room - there, sums, begin)
+                begin += LANES
 
 
 @kernel

@@ -42,6 +42,28 @@ def fma_line(line, values, offsets, k, count, x, base):
     return line
 
 
+@compiled_as(gather.zero_pairs)
+def zero_pairs():
+    """2 LINE zeros: the sums of two samples, those of each output beside each other."""
+    return np.zeros(2 * LINE, np.float32)
+
+
+@compiled_as(gather.load_twice)
+def load_twice(numbers, k):
+    """LINE numbers from the k-th on, each for both samples."""
+    return numbers[k : k + LINE].repeat(2)
+
+
+@compiled_as(gather.fma_pairs)
+def fma_pairs(line, values, offsets, k, count, pairs):
+    """line[2 l + n] + values[k + l] pairs[2 offsets[k + l] + n], n = 0, 1: the same as `fma_line` for two samples."""
+    line, lanes, entries = line.copy(), min(count, LINE), slice(k, k + min(count, LINE))
+    places = 2 * offsets[entries].astype(np.intp)
+    for n in range(2):
+        line[n : 2 * lanes : 2] += values[entries] * pairs[places + n]
+    return line
+
+
 @compiled_as(gather.sum_line)
 def sum_line(line):
     """The sum of a line: halves are added to each other."""

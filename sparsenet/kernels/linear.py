@@ -7,6 +7,8 @@ from ..machine.threads import count_worth, share
 
 THREAD_MACS = 1 << 20  # the fewest multiply-adds that a second thread is woken for
 ROWS = 32  # rows of a piece: fixed, so that the bits do not depend on the number of threads
+OUTPUTS = 512  # the same where few samples are multiplied one by one
+FEW_SAMPLES = 4  # which BLAS multiplies faster by a matrix one by one than together
 
 
 def _multiply(start: int, stop: int, left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
@@ -20,9 +22,18 @@ def matmul(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return out
 
 
+def _multiply_samples(start: int, stop: int, x: np.ndarray, weight: np.ndarray, y: np.ndarray) -> None:
+    for sample, row in zip(x, y, strict=True):
+        np.dot(weight[start:stop], sample, out=row[start:stop])
+
+
 def linear_into(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, y: np.ndarray, *, relu: bool = False) -> None:
     """Write `linear` into y, with `relu` max(y, 0) of it."""
-    share(_multiply, len(x), x, weight.T, y, chunk=ROWS, least=count_worth(weight.size, THREAD_MACS))
+    if len(x) <= FEW_SAMPLES:
+        least = count_worth(len(x) * weight.shape[1], THREAD_MACS)
+        share(_multiply_samples, len(weight), x, weight, y, chunk=OUTPUTS, least=least)
+    else:
+        share(_multiply, len(x), x, weight.T, y, chunk=ROWS, least=count_worth(weight.size, THREAD_MACS))
     y += bias
     if relu:
         np.maximum(y, 0, out=y)

@@ -56,7 +56,7 @@ def pack_small_images(g, x, samples, reads, first_channel, last_channel, lines, 
         = x[n, c, h + t stride - pad, p + l stride - pad], 0 outside the image.
     """
     plane = g.height * g.width
-    pack_samples(g, x, 0, samples, first_channel * plane, last_channel * plane, lines)
+    pack_samples(g, x, 0, samples, first_channel * plane, last_channel * plane, LINE, lines)
     for c in range(last_channel - first_channel):
         for copy in range(g.columns * g.phases):
             if not reads[copy * g.channels + first_channel + c]:

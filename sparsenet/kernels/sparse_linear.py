@@ -14,7 +14,17 @@ from ..machine.jit import kernel
 from ..machine.pointers import call_tile
 from ..machine.vectors import LANES, LINE
 from .input_packing import pack_samples, unpack_samples
-from .lane_sums import add_lines, fma_line, load_line, number_of, sum_line, zero_line
+from .lane_sums import (
+    add_lines,
+    fma_line,
+    fma_pairs,
+    load_line,
+    load_twice,
+    number_of,
+    sum_line,
+    zero_line,
+    zero_pairs,
+)
 
 RUN = 64  # entries of an output that are summed before they join its other entries: float32 sums stay exact enough
 
@@ -42,13 +52,17 @@ class SlicedWeights(NamedTuple):
 
 
 class LinearSizes(NamedTuple):
-    """Sizes of one fully connected layer: a tile has `lines` lines of `lanes` samples; or of one, sample by sample."""
+    """Sizes of one fully connected layer: a tile has `lines` lines of `lanes` samples; or of one, sample by sample.
+
+    In the packed input the samples of an input begin `apart` numbers behind those of the one before.
+    """
 
     inputs: int
     outputs: int
     chunk: int
     lines: int
     lanes: int
+    apart: int
     relu: int
 
 
@@ -71,7 +85,7 @@ def multiply_samples(multiply, tiles, workspace, work, g, t, x, samples, y, pack
         first_input = chunk * g.chunk
         work.chunk = chunk
         for n in range(0, samples, tile_samples):
-            pack_samples(g, x, n, samples, first_input, min(first_input + g.chunk, g.inputs), packed)
+            pack_samples(g, x, n, samples, first_input, min(first_input + g.chunk, g.inputs), g.apart, packed)
             work.begin = n // tile_samples * room
             work.place = work.begin - work.first * t.sums
             call_tile(multiply, tiles, workspace)
@@ -124,3 +138,30 @@ def multiply_slices(g, x, values, offsets, indptr, outputs, bias, y, part, parts
             o, number = outputs[first + lane], number_of(total, lane)
             if o >= 0:
                 y[o] = np.float32(0) if relu and number < 0 else number
+
+
+@kernel
+def multiply_slices_of_pairs(g, x, samples, values, offsets, indptr, outputs, bias, y, pairs, part, parts):
+    """The same for two samples (the last may be missing), whose inputs lie beside each other in `pairs`."""
+    slices, relu, count = outputs.size // LINE, g.relu, g.outputs
+    second = g.inputs * (samples - 1)  # where there is one sample it is both
+    for i in range(g.inputs):
+        pairs[2 * i] = x[i]
+        pairs[2 * i + 1] = x[second + i]
+    for first in range(part * slices // parts * LINE, (part + 1) * slices // parts * LINE, LINE):
+        total, k, present = load_twice(bias, first), indptr[first], LINE
+        longest, shortest = indptr[first + 1] - k, indptr[first + LINE] - indptr[first + LINE - 1]
+        for begin in range(0, longest, RUN):
+            line = zero_pairs()
+            for j in range(begin, min(begin + RUN, longest)):
+                while shortest <= j:
+                    present -= 1
+                    shortest = indptr[first + present] - indptr[first + present - 1]
+                line = fma_pairs(line, values, offsets, k, present, pairs)
+                k += present
+            total = add_lines(total, line)
+        for lane in range(LINE):
+            o = outputs[first + lane]
+            for n in range(samples if o >= 0 else 0):
+                number = number_of(total, 2 * lane + n)
+                y[n * count + o] = np.float32(0) if relu and number < 0 else number

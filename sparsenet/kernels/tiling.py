@@ -17,6 +17,7 @@ from .sparse_linear import LinearSizes
 
 PACKED_BYTES = 28 * 1024  # of a packed input that stays in the first-level cache (of 32 to 64 KB)
 LARGEST_PACKED = 8  # times PACKED_BYTES: larger ones are not tried, unless one channel alone needs one
+NARROW = 4  # lanes of the tiles of a fully connected layer for no more samples
 FEWEST_SAMPLES = LANES // 2 + 1  # of a batch, for which lanes may be samples
 GROUP_BYTES = 12 * 1024  # of weights that all tiles of a packed input use before the next ones
 SUMS_IN_FLIGHT = 9  # multiply-adds that are under way at once: fewer vectors in a tile wait for each other
@@ -351,19 +352,23 @@ def tile_linear(
     widths: Sequence[int] = WIDTHS,
     at_once: int = WIDEST,
 ) -> Tiling:
-    """The cheapest tiling of a fully connected layer for batches of `samples`, with tiles of M = `block` outputs."""
+    """The cheapest tiling of a fully connected layer for batches of `samples`, with tiles of M = `block` outputs.
+
+    Few samples need no more lanes than there are: the narrower the vectors, the more inputs lie in a line.
+    """
     blocks, ways = -(-outputs // block), []
-    for lines, width, across in product(TILE_ROWS, widths, range(1, LINE // LANES + 1)):
+    narrow = [NARROW] if samples <= NARROW < LANES in widths else []
+    for lines, width, across in product(TILE_ROWS, [*narrow, *widths], range(1, LINE // LANES + 1)):
         tile, lanes = Tile(block, lines, across, width=width), across * width
         if not tile.fits or lanes > LINE or lines > -(-samples // lanes):
             continue
-        plane = lines * lanes
-        for chunks in _numbers_of_chunks(inputs, lines * LINE * 4):
+        plane, apart = lines * lanes, lines * LINE if lines > 1 else lanes
+        for chunks in _numbers_of_chunks(inputs, apart * 4):
             chunk = -(-inputs // chunks // LANES) * LANES  # whole squares of numbers to transpose
-            fetched = density * inputs * lines * _missed(chunk * lines * LINE * 4)
+            fetched = density * inputs * apart / LINE * _missed(chunk * apart * 4)
             row = _cost_of_row(tile, at_once, density * inputs, chunks, fetched)
             cost = -(-samples // plane) * (blocks * row + inputs * lines * PACK_LINE)
             chunks = -(-inputs // chunk)
             tiles = TileSizes(blocks * block, block, block * plane, blocks, chunks, plane, lanes, width, int(relu), 0)
-            ways.append(Tiling(cost, tile, tiles, LinearSizes(inputs, outputs, chunk, lines, lanes, int(relu))))
+            ways.append(Tiling(cost, tile, tiles, LinearSizes(inputs, outputs, chunk, lines, lanes, apart, int(relu))))
     return min(ways, key=lambda way: way.cost)

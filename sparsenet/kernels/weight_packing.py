@@ -9,6 +9,7 @@ import numpy as np
 from scipy.sparse import bsr_array, csr_array
 
 from ..machine.vectors import LINE
+from .depthwise_conv import TapWeights
 from .direct_sparse_conv import TiledWeights
 from .sample_lanes_conv import SampleConvSizes
 from .sparse_linear import LinearSizes, RowWeights, SlicedWeights
@@ -88,10 +89,22 @@ def pack_convolution(matrix: csr_array | bsr_array, bias: np.ndarray, g: Geometr
     return _pack(_blocks_of(matrix), bias, tiling.tiles.chunks, channel // sizes.chunk, offset, reads)
 
 
+def pack_taps(matrix: csr_array, bias: np.ndarray, g: Geometry) -> TapWeights:
+    """The weights of a depthwise convolution, from its matrix (O, C kh kw), with the places of their taps."""
+    _, i, j = np.unravel_index(matrix.indices, (g.shape[0], *g.kernel))
+    return TapWeights(
+        values=matrix.data.astype(np.float32),
+        down=(i * g.dilation[0]).astype(np.int64),
+        right=(j * g.dilation[1]).astype(np.int64),
+        indptr=matrix.indptr.astype(np.int64),
+        bias=bias.astype(np.float32),
+    )
+
+
 def pack_linear(matrix: csr_array | bsr_array, bias: np.ndarray, tiling: Tiling) -> TiledWeights:
-    """Packed weights of a fully connected layer for batches: input i lies `lines` behind input i - 1."""
+    """Packed weights of a fully connected layer for batches: input i lies `apart` numbers behind input i - 1."""
     sizes, column = tiling.sizes, np.arange(matrix.shape[1])
-    offset, reads = column % sizes.chunk * sizes.lines * LINE, np.zeros(0, np.int64)
+    offset, reads = column % sizes.chunk * sizes.apart, np.zeros(0, np.int64)
     return _pack(_blocks_of(matrix), bias, tiling.tiles.chunks, column // sizes.chunk, offset, reads)
 
 
@@ -144,4 +157,4 @@ def count_weights(weights: TiledWeights | RowWeights | SlicedWeights) -> int:
 def size_single(matrix: csr_array, *, relu: bool = False) -> LinearSizes:
     """Sizes of a fully connected layer for one sample at a time."""
     outputs, inputs = matrix.shape
-    return LinearSizes(inputs, outputs, OFFSETS, 1, 1, int(relu))
+    return LinearSizes(inputs, outputs, OFFSETS, 1, 1, 1, int(relu))
