@@ -2,6 +2,7 @@
 
     SPARSENET_DATA=... python benchmarks/robustness.py run            about a quarter of an hour on one core
     python benchmarks/robustness.py table                             print what the stored result says
+    python benchmarks/robustness.py plot                              and draw it
 
 Every network of a seed starts from the same dense one and is trained for the same number of further epochs, plain or
 with augmentation (shift, rotation, noise): what pruning does and what augmentation does are told apart by the two dense
@@ -138,6 +139,28 @@ def format_table(stored):
     return "\n".join(lines)
 
 
+def plot(stored, path):
+    """Clean and corrupted accuracy against sparsity, a point for each network, a bar for the standard deviation."""
+    import matplotlib.figure
+
+    matplotlib.rcParams.update({"svg.hashsalt": "robustness", "svg.fonttype": "none", "font.size": 9})
+    figure = matplotlib.figure.Figure(figsize=(7.2, 2.8), layout="constrained")
+    figure.patch.set_facecolor("white")
+    places = [0.0, *SPARSITIES]
+    panels = {"accuracy": "clean", "mean": "corrupted, mean"}
+    for axes, (key, title) in zip(figure.subplots(1, 2), panels.items(), strict=True):
+        for how, style in {"plain": "o-", "augmented": "s--"}.items():
+            names = [f"{100 * sparsity:g} %, {how}" if sparsity else f"dense, {how}" for sparsity in places]
+            values = [[100 * seed[name][key] for seed in stored["seeds"]] for name in names]
+            means, deviations = map(mean, values), [stdev(each) if len(each) > 1 else 0 for each in values]
+            axes.errorbar(range(len(places)), list(means), deviations, fmt=style, capsize=3, label=f"{how} retraining")
+        axes.set_xticks(range(len(places)), ["dense", *(f"{100 * sparsity:g} %" for sparsity in SPARSITIES)])
+        axes.set(title=f"accuracy, {title} (%)", xlabel="sparsity")
+        axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, metadata={"Date": None})
+
+
 def add_options(parser):
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--images", type=int, default=12_000, help="to train on, as many of each class")
@@ -146,12 +169,14 @@ def add_options(parser):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("run", "table"))
+    parser.add_argument("what", choices=("run", "table", "plot"))
     add_options(parser)
     parser.add_argument("--corrupted", type=int, default=2_000, help="test images that are corrupted")
     options = parser.parse_args()
     if options.what == "table":
         print(format_table(json.loads(RESULT.read_text())))
+    elif options.what == "plot":
+        plot(json.loads(RESULT.read_text()), RESULT.with_suffix(".svg"))
     else:
         run(options)
 
