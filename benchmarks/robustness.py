@@ -157,7 +157,7 @@ def plot(stored, path):
         axes.set_xticks(range(len(places)), ["dense", *(f"{100 * sparsity:g} %" for sparsity in SPARSITIES)])
         axes.set(title=f"accuracy, {title} (%)", xlabel="sparsity")
         axes.grid(alpha=0.3)
-    axes.legend()
+    figure.axes[0].legend(loc="lower left")
     figure.savefig(path, metadata={"Date": None})
 
 
