@@ -91,7 +91,7 @@ def test_without_matplotlib_there_are_the_tables_and_a_sentence(record, monkeypa
     read = assert_well_formed(run_page(record, drawn, note))
     assert read.text.count(note) == 1
     assert read.named("svg") == []
-    assert len(read.named("table")) == 10
+    assert len(read.named("table")) == 11
 
 
 def test_a_broken_matplotlib_costs_the_plots_alone(record, monkeypatch):

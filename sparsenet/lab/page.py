@@ -96,7 +96,7 @@ def section(title: str, *parts: object) -> tuple[str, Markup]:
     return title, join(parts)
 
 
-def page(title: str, headline: object, top: object, sections: Iterable[tuple[str, Markup]], foot: object = "") -> str:
+def page(title: str, headline: object, top: object, sections: Iterable[tuple[str, Markup]]) -> str:
     """The whole page: the title, a sentence that says it all, what comes first, the sections and a list of them."""
     named = [(f"s{number}", name, content) for number, (name, content) in zip(count(1), sections, strict=False)]
     contents = tag("nav", *(tag("a", name, href=f"#{anchor}") for anchor, name, _ in named), aria_label="Contents")
@@ -104,7 +104,7 @@ def page(title: str, headline: object, top: object, sections: Iterable[tuple[str
     main = [
         tag("section", tag("h2", name, id=anchor), content, aria_labelledby=anchor) for anchor, name, content in named
     ]
-    body = join([head, tag("main", join([top, contents, *main])), tag("footer", foot)])
+    body = join([head, tag("main", join([top, contents, *main]))])
     return (
         f"{HEAD}<title>{markup(title)}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )

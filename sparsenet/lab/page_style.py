@@ -16,10 +16,9 @@ body {
   font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
   overflow-wrap: break-word;
 }
-h1, h2, h3 { line-height: 1.2; text-wrap: balance; font-weight: 650; letter-spacing: -0.01em; }
+h1, h2 { line-height: 1.2; text-wrap: balance; font-weight: 650; letter-spacing: -0.01em; }
 h1 { font-size: clamp(1.5rem, 1.1rem + 1.8vw, 2.3rem); margin: 0 0 0.75rem; }
 h2 { font-size: 1.35rem; margin: 0 0 0.75rem; }
-h3 { font-size: 1.02rem; margin: 1.5rem 0 0.5rem; }
 p { margin: 0 0 0.9rem; max-width: 44rem; }
 .headline { font-size: clamp(1.05rem, 1rem + 0.4vw, 1.25rem); line-height: 1.5; max-width: 52rem; }
 section { margin-top: 2.75rem; padding-top: 1.75rem; border-top: 1px solid var(--rule); }
@@ -71,7 +70,6 @@ pre {
   background: var(--card); border: 1px solid var(--rule); border-radius: 10px;
   font: 0.88rem/1.6 ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace;
 }
-footer { margin-top: 3rem; color: var(--soft); font-size: 0.85rem; }
 @media print { body { max-width: none; padding: 0; } section { break-inside: avoid-page; } }
 """
 )

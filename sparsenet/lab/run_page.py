@@ -26,7 +26,7 @@ def run_page(record: RunRecord, figures: Mapping[str, Markup], note: str = "") -
         _layers(record, figures),
         _speedups(record, figures),
         _forms(record),
-        _places(figures),
+        _places(record, figures),
         _masks(record),
         _weights(record, figures),
         _judged(record, figures),
@@ -133,8 +133,7 @@ def _speedups(record: RunRecord, figures: Mapping[str, Markup]) -> tuple[str, Ma
 
 def _costs(report: CostReport) -> Markup:
     head = ("layer", "MACs", "kept", "dense µs", "masked µs", "compact µs", "sparse µs", "theory", "measured")
-    names = [" + ".join([name, *report.together.get(name, ())]) for name in report.layers]
-    rows = [_cost_row(name, costs) for name, costs in zip(names, report.layers.values(), strict=True)]
+    rows = [_cost_row(name, costs) for name, costs in zip(_names(report), report.layers.values(), strict=True)]
     caption = f"A batch of {report.batch}, {count_threads(report.threads)}; microseconds"
     return table(head, [*rows, _cost_row("total", report.total)], caption, last=True)
 
@@ -169,8 +168,28 @@ def _forms(record: RunRecord) -> tuple[str, Markup]:
     )
 
 
-def _places(figures: Mapping[str, Markup]) -> tuple[str, Markup]:
-    return section("Where time and bytes go", row(figures.get("time", ""), figures.get("bytes", "")))
+def _places(record: RunRecord, figures: Mapping[str, Markup]) -> tuple[str, Markup]:
+    report = record.reports[max(record.reports)]
+    spent = {name: _spent(costs) for name, costs in zip(_names(report), report.layers.values(), strict=True)}
+    total = [sum(column) for column in zip(*spent.values(), strict=True)]
+    rows = [(name, *map(_share, each, total)) for name, each in (spent | {"all of these": total}).items()]
+    caption = (
+        f"Microseconds of a batch of {report.batch}, each layer by itself, and bytes in the files; in brackets shares"
+    )
+    numbers = table(("layer", "µs dense", "µs sparse", "bytes dense", "bytes pruned"), rows, caption, last=True)
+    return section("Where time and bytes go", row(figures.get("time", ""), figures.get("bytes", "")), numbers)
+
+
+def _spent(costs: Costs) -> tuple[float, ...]:
+    return *(costs.latency[form].median_us for form in ("dense", "sparse")), costs.bytes_dense, costs.bytes_sparse
+
+
+def _share(value: float, total: float) -> str:
+    return f"{value:,.0f} ({100 * value / total:.1f} %)" if value else ""
+
+
+def _names(report: CostReport) -> list[str]:
+    return [" + ".join([name, *report.together.get(name, ())]) for name in report.layers]
 
 
 def _masks(record: RunRecord) -> tuple[str, Markup]:
