@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import sparsenet as sn
-from sparsenet.lab import figures
 from sparsenet.lab.break_even import BreakEvenReport, LayerLatency
 from sparsenet.lab.latency import Latency
-from sparsenet.lab.run_record import RunRecord, outputs_of, step_shares
+from sparsenet.lab.pages import figures
+from sparsenet.lab.pages.run_record import RunRecord, outputs_of, step_shares
 from sparsenet.lab.task import CLASSIFICATION, REGRESSION
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import sparsenet as sn
-from sparsenet.lab import bench, plots
+from sparsenet.lab import bench
+from sparsenet.lab.pages import plots
 from sparsenet.lab.break_even import (
     DEFAULT_SHAPES,
     LAYER,
@@ -22,7 +23,7 @@ from sparsenet.lab.break_even import (
 )
 from sparsenet.lab.latency import Latency
 from sparsenet.lab.output import Narrator
-from sparsenet.lab.plots import plot_break_even
+from sparsenet.lab.pages.plots import plot_break_even
 from sparsenet.lab.report import describe_layer
 
 CONV, LINEAR = LayerShape(2, 4, kernel=3, size=6), LayerShape(6, 4)

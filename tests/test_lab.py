@@ -12,7 +12,7 @@ from sparsenet.lab.costs import unpruned
 from sparsenet.lab.environment import describe_environment, processor_name
 from sparsenet.lab.latency import Latency, measure
 from sparsenet.lab.output import Narrator, draw, write_json
-from sparsenet.lab.plots import plot_accuracy
+from sparsenet.lab.pages.plots import plot_accuracy
 from sparsenet.lab.report import describe_gain
 from sparsenet.lab.tables import count_threads, format_table
 from sparsenet.lab.task import REGRESSION

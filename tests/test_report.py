@@ -11,16 +11,16 @@ import pytest
 from pages import Page, assert_well_formed
 from records import bench_of, record_of, sensitivity_of, shown, silent, with_loss
 
-from sparsenet.lab import bitmap, figures, mask_pictures, page
-from sparsenet.lab.bench_page import bench_page, bench_pictures
-from sparsenet.lab.confusion import confusion, confusions
-from sparsenet.lab.intervals import wilson
-from sparsenet.lab.palette import DARK, LIGHT
-from sparsenet.lab.repeat import command_line
-from sparsenet.lab.run_page import run_page
-from sparsenet.lab.run_plots import run_pictures
-from sparsenet.lab.search_page import sensitivity_pictures
-from sparsenet.lab.sensitivity_page import sensitivity_page
+from sparsenet.lab.pages import bitmap, figures, mask_pictures, page
+from sparsenet.lab.pages.bench_page import bench_page, bench_pictures
+from sparsenet.lab.pages.confusion import confusion, confusions
+from sparsenet.lab.pages.intervals import wilson
+from sparsenet.lab.pages.palette import DARK, LIGHT
+from sparsenet.lab.pages.repeat import command_line
+from sparsenet.lab.pages.run_page import run_page
+from sparsenet.lab.pages.run_plots import run_pictures
+from sparsenet.lab.pages.search_page import sensitivity_pictures
+from sparsenet.lab.pages.sensitivity_page import sensitivity_page
 
 HOSTILE = "<b>&\"' $x$ --> {y} \udcff\x00"
 STRATEGIES = ("layerwise", "channelwise", "proportional", "max_threshold")

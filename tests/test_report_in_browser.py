@@ -7,11 +7,11 @@ import pytest
 from chromium import Browser, find_chromium
 from records import bench_of, record_of, sensitivity_of, shown, with_loss
 
-from sparsenet.lab.bench_page import bench_page, bench_pictures
-from sparsenet.lab.run_page import run_page
-from sparsenet.lab.run_plots import run_pictures
-from sparsenet.lab.search_page import sensitivity_pictures
-from sparsenet.lab.sensitivity_page import sensitivity_page
+from sparsenet.lab.pages.bench_page import bench_page, bench_pictures
+from sparsenet.lab.pages.run_page import run_page
+from sparsenet.lab.pages.run_plots import run_pictures
+from sparsenet.lab.pages.search_page import sensitivity_pictures
+from sparsenet.lab.pages.sensitivity_page import sensitivity_page
 
 CHROMIUM = find_chromium()
 pytestmark = [

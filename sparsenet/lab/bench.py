@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from ..files.atomic_write import check_folder
-from .bench_page import bench_page, bench_pictures
 from .break_even import DEFAULT_SHAPES, BreakEvenReport, LayerLatency, LayerShape, calibrate
-from .figures import show
 from .output import NOTES, Narrator, draw, write_json, write_text
-from .plots import plot_break_even
+from .pages.bench_page import bench_page, bench_pictures
+from .pages.figures import show
+from .pages.plots import plot_break_even
 from .report import describe_layer
 
 FILES = ("calibration.json", "calibration.png", "calibration.html")

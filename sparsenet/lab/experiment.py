@@ -27,13 +27,13 @@ from .auto_prune import AutoPruneReport, auto_prune
 from .budget import Budget, parse_budget
 from .costs import CostReport, cost_report
 from .environment import describe_environment
-from .figures import show
 from .output import NOTES, Narrator, draw, write_json, write_text
-from .plots import plot_accuracy
+from .pages.figures import show
+from .pages.plots import plot_accuracy
+from .pages.run_page import run_page
+from .pages.run_plots import run_pictures
+from .pages.run_record import RunRecord, outputs_of, step_shares
 from .report import describe_gain
-from .run_page import run_page
-from .run_plots import run_pictures
-from .run_record import RunRecord, outputs_of, step_shares
 from .task import task_of
 
 BATCH = 64

@@ -7,12 +7,12 @@ from ..files.atomic_write import check_folder
 from ..files.checkpoint import load_network
 from ..pruning.granularity import Filter, Weight
 from ..pruning.scores import CRITERIA
-from .figures import show
 from .output import NOTES, Narrator, draw, write_json, write_text
-from .plots import plot_sensitivity
-from .search_page import sensitivity_pictures
+from .pages.figures import show
+from .pages.plots import plot_sensitivity
+from .pages.search_page import sensitivity_pictures
+from .pages.sensitivity_page import sensitivity_page
 from .sensitivity import Sensitivity, sensitivity
-from .sensitivity_page import sensitivity_page
 from .task import task_of
 
 FILES = ("sensitivity.json", "sensitivity.png", "sensitivity.html")

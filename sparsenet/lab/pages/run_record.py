@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..engine.peak import measure_peak
-from ..engine.plan import Plan
-from ..nn.network import Network
-from ..nn.training import predict
-from ..pruning.cycle import PruneHistory
-from .auto_prune import AutoPruneReport
-from .costs import CostReport
+from ...engine.peak import measure_peak
+from ...engine.plan import Plan
+from ...nn.network import Network
+from ...nn.training import predict
+from ...pruning.cycle import PruneHistory
+from ..auto_prune import AutoPruneReport
+from ..costs import CostReport
+from ..task import Task
 from .intervals import wilson
-from .task import Task
 
 
 @dataclass(frozen=True)

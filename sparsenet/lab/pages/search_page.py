@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from .auto_prune import AutoPruneReport, Try
-from .budget import describe_cost
-from .cost_table import short_name
+from ..auto_prune import AutoPruneReport, Try
+from ..budget import describe_cost
+from ..cost_table import short_name
+from ..sensitivity import Sensitivity
+from ..tables import count_threads
 from .figures import Picture
 from .page import Markup, bar, join, lines, row, section, table, tag
 from .plots import draw_sensitivity_accuracy, draw_sensitivity_time
-from .sensitivity import Sensitivity
-from .tables import count_threads
 
 
 def search_section(

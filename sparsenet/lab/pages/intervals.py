@@ -2,7 +2,7 @@
 
 from math import sqrt
 
-from ..checks import check_count, check_fraction
+from ...checks import check_count, check_fraction
 
 Z = 1.959963984540054  # the 97.5 % point of the normal distribution: 95 % lie between -Z and Z
 

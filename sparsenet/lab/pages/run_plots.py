@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..nn.network import Network
-from .costs import CostReport
+from ...nn.network import Network
+from ..costs import CostReport
+from ..tables import count_threads
 from .figures import Picture, layer_axes, log_ticks, new_figure
 from .page import SLOWER
 from .palette import LIGHT
 from .run_record import RunRecord
 from .search_page import sensitivity_pictures
-from .tables import count_threads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..files.atomic_write import write_atomically
+from ...files.atomic_write import write_atomically
 from .page import TIMES, Markup, figure, markup, printable
 from .palette import LIGHT, LINES
 

@@ -4,15 +4,15 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from ..pruning.cycle import Round
+from ...pruning.cycle import Round
+from ..costs import CostReport, Costs
+from ..tables import count_threads
 from .confusion import confusions
-from .costs import CostReport, Costs
 from .mask_pictures import mask_figure
 from .page import TIMES, Markup, bar, join, lines, page, row, section, speedup, table, tag
 from .repeat import command_line, repeat
 from .run_record import RunRecord
 from .search_page import search_section
-from .tables import count_threads
 
 
 def run_page(record: RunRecord, figures: Mapping[str, Markup], note: str = "") -> str:

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
+from ..sensitivity import Sensitivity, describe_metric
 from .page import Markup, page, section, tag
 from .repeat import command_line, repeat
 from .search_page import sensitivity_parts
-from .sensitivity import Sensitivity, describe_metric
 
 
 def sensitivity_page(

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from .break_even import BreakEvenReport, LayerLatency, describe_break_even, theoretical_speedup
+from ..break_even import BreakEvenReport, LayerLatency, describe_break_even, theoretical_speedup
+from ..tables import count_threads
 from .figures import Picture
 from .page import TIMES, Markup, lines, page, section, speedup, table, tag
 from .plots import draw_break_even
 from .repeat import command_line, repeat
-from .tables import count_threads
 
 
 def bench_pictures(report: BreakEvenReport) -> dict[str, Picture]:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .break_even import BreakEvenReport, theoretical_speedup
-from .cost_table import short_name
+from ..break_even import BreakEvenReport, theoretical_speedup
+from ..cost_table import short_name
+from ..sensitivity import Sensitivity
+from ..tables import count_threads
+from ..task import CLASSIFICATION, Task
 from .figures import label, log_ticks, looks, new_figure, save_png
 from .palette import LIGHT
-from .sensitivity import Sensitivity
-from .tables import count_threads
-from .task import CLASSIFICATION, Task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

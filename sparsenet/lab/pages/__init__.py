@@ -1,0 +1,1 @@
+"""Reports to look at: one self-contained HTML file for a run, a bench, a sensitivity."""
