@@ -8,7 +8,6 @@ import pytest
 
 import sparsenet as sn
 from sparsenet.lab import bench
-from sparsenet.lab.pages import plots
 from sparsenet.lab.break_even import (
     DEFAULT_SHAPES,
     LAYER,
@@ -23,6 +22,7 @@ from sparsenet.lab.break_even import (
 )
 from sparsenet.lab.latency import Latency
 from sparsenet.lab.output import Narrator
+from sparsenet.lab.pages import plots
 from sparsenet.lab.pages.plots import plot_break_even
 from sparsenet.lab.report import describe_layer
 
