@@ -30,7 +30,7 @@ import numpy as np
 import tables
 import workloads
 from peers import ENGINES
-from worker import MALLOC_VARIABLES, TOLERANCE, Worker
+from worker import CLOCKS, MALLOC_VARIABLES, TOLERANCE, Worker
 
 from sparsenet.engine.peak import numbers_at_once
 from sparsenet.lab.environment import describe_environment, processor_name
@@ -50,7 +50,7 @@ def sparsities_of(case, role):
     return case.sparsities if role == "ours" else [s for s in case.sparsities if s >= LEAST_SPARSITY]
 
 
-def measure_case(case, workers, rounds, folder):
+def measure_case(case, workers, rounds, folder, clock):
     """The results of every program of a case."""
     networks, x = {sparsity: case.network(sparsity) for sparsity in case.sparsities}, case.inputs()
     for sparsity, network in networks.items():
@@ -63,20 +63,20 @@ def measure_case(case, workers, rounds, folder):
                 path = str(folder / f"{sparsity}.pickle")
                 answer = worker.ask(do="prepare", program=str(sparsity), workload=path)
                 results.append({"engine": name, "role": ENGINES[name].role, "sparsity": sparsity, **answer})
-    take_turns([result for result in results if "failed" not in result], workers, rounds)
+    take_turns([result for result in results if "failed" not in result], workers, rounds, clock)
     for worker in workers.values():
         worker.ask(do="forget")
     return results
 
 
-def take_turns(results, workers, rounds):
+def take_turns(results, workers, rounds, clock):
     """Add to each result its bursts and their summary; every second round goes backwards, so that neighbours change."""
     for number in range(rounds):
         for result in results if number % 2 == 0 else reversed(results):
             if "failed" in result:
                 continue
             time.sleep(PAUSE)
-            answer = workers[result["engine"]].ask(do="burst", program=str(result["sparsity"]))
+            answer = workers[result["engine"]].ask(do="burst", program=str(result["sparsity"]), clock=clock)
             if "failed" in answer:
                 result |= answer
                 continue
@@ -89,10 +89,10 @@ def take_turns(results, workers, rounds):
             result |= dict(zip(names, levels.round(3).tolist(), strict=True))
 
 
-def measure(cases, threads, rounds, path, skip=()):
+def measure(cases, threads, rounds, path, skip=(), clock="wall"):
     """Measure the cases with so many threads on engines that are not to `skip`, write the JSON to `path`, return it."""
     with tempfile.TemporaryDirectory() as folder:
-        result = describe_run(threads, rounds)
+        result = describe_run(threads, rounds) | {"clock": clock}
         for name in skip:
             del result["engines"][name]
         workers = {name: Worker(name, threads, Path(folder)) for name in result["engines"]}
@@ -101,7 +101,7 @@ def measure(cases, threads, rounds, path, skip=()):
         usable = {name: worker for name, worker in workers.items() if not worker.skipped}
         for number, case in enumerate(cases, 1):
             print(f"{number}/{len(cases)} {case.group}: {case.name}, batch {case.batch}", file=sys.stderr, flush=True)
-            results = measure_case(case, usable, rounds, Path(folder))
+            results = measure_case(case, usable, rounds, Path(folder), clock)
             described = {name: getattr(case, name) for name in ("group", "name", "batch", "input_shape", "sparsities")}
             result["cases"].append(described | tables.summarize(results) | {"results": results})
             result |= {"means": tables.means(result["cases"]), "load_average_end": load_average()}
@@ -188,6 +188,7 @@ def build_parser():
         help="unless given benchmarks/results/<cpu>/run-<threads>t.json, of a part of the cases part-<threads>t.json",
     )
     parser.add_argument("--skip", nargs="+", default=[], choices=[*ENGINES], metavar="ENGINE", help=", ".join(ENGINES))
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: for one thread on a busy machine")
     parser.add_argument("--plot", type=Path, nargs=2, metavar=("JSON", "PNG"))
     return parser
 
@@ -201,6 +202,8 @@ def main():
         return
     if options.out and len(options.threads) > 1:
         parser.error("--out takes one number of threads")
+    if options.clock == "cpu" and options.threads != [1]:
+        parser.error("--clock cpu tells the time of one thread only")
     cases = chosen_cases(options)
     if not cases:
         parser.error("no case has this group and batch")
@@ -210,7 +213,7 @@ def main():
     for threads in options.threads:
         path = options.out or folder / f"{name}-{threads}t.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        print(tables.report(measure(cases, threads, rounds, path, options.skip)))
+        print(tables.report(measure(cases, threads, rounds, path, options.skip, options.clock)))
 
 
 if __name__ == "__main__":

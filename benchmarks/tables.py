@@ -201,7 +201,8 @@ def cpu_of(environment):
 def report(result):
     """All tables of a result, and the remarks."""
     cases = result["cases"]
-    parts = [f"## {result['threads']} thread{'s' * (result['threads'] > 1)}, {cpu_of(result['environment'])}"]
+    clock = ", CPU time" if result.get("clock") == "cpu" else ""
+    parts = [f"## {result['threads']} thread{'s' * (result['threads'] > 1)}, {cpu_of(result['environment'])}{clock}"]
     for group in dict.fromkeys(case["group"] for case in cases):
         parts += [f"### {group}", group_table([case for case in cases if case["group"] == group])]
     parts += ["### speed-up of sparsenet over the best dense peer", means_table(cases)]

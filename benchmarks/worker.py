@@ -20,6 +20,8 @@ import numpy as np
 from peers import ENGINES
 
 BURST_SECONDS, BURST_CALLS, SLOW_SECONDS = 0.03, 5, 0.3
+# what the others on a busy machine take from a process is not in its CPU time, which for one thread is all it needs
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 TOLERANCE = 1e-4  # largest error, as a fraction of the largest output
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 # without these, arrays of some megabytes go back to the system after each call, and their pages are faulted in again
@@ -101,8 +103,8 @@ def handle(request, prepare, programs, idle):
                 program, answer = first_call(prepare, *pickle.load(file))
             programs[name] = program
             return answer
-        case {"do": "burst", "program": name}:
-            return burst(programs[name].call)
+        case {"do": "burst", "program": name, "clock": clock}:
+            return burst(programs[name].call, CLOCKS[clock])
         case {"do": "forget"}:
             programs.clear()
             gc.collect()
@@ -129,16 +131,16 @@ def first_call(prepare, network, x, reference):
     return program, {"prepare_s": ready - start, "first_call_s": end - ready, "error": error, "detail": program.detail}
 
 
-def burst(call):
+def burst(call, clock=time.perf_counter):
     """The median time of calls within a short while, behind one that wakes threads and fills caches."""
     call()
     times, start, now = [], time.perf_counter(), 0.0
     gc.disable()
     while now - start < BURST_SECONDS or (len(times) < BURST_CALLS and now - start < SLOW_SECONDS):
-        begin = time.perf_counter()
+        begin = clock()
         call()
+        times.append(clock() - begin)
         now = time.perf_counter()
-        times.append(now - begin)
     gc.enable()
     return {"median_us": round(1e6 * statistics.median(times), 3), "calls": len(times)}
 

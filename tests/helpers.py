@@ -168,3 +168,8 @@ def random_graph(seed, input_shape=(3, 9, 8), *, steps=7, classes=3):
         kind = maker.rng.choice(["conv", "merge", "pool", "shortcut"], p=[0.35, 0.4, 0.15, 0.1])
         maker.conv(maker.pick()) if kind == "conv" else getattr(maker, kind)()
     return maker.close(classes)
+
+
+def forms_of(names):
+    """The forms of these candidates, whatever their tiles are: `csr` of "csr, 8 lanes"."""
+    return {name.partition(",")[0] for name in names}

@@ -1,6 +1,8 @@
 """What the benchmark is to reach, by hand; where the results of a CPU go, and what is known of it."""
 
+import itertools
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +17,7 @@ sys.path.insert(0, str(FOLDER))
 import model_constants  # noqa: E402
 import run  # noqa: E402
 import tables  # noqa: E402
+import worker  # noqa: E402
 import workloads  # noqa: E402
 
 
@@ -82,6 +85,16 @@ def test_stored_results_lie_with_their_cpu(path):
     environment = json.loads(path.read_text())["environment"]
     assert path.parent.name == run.folder_name(environment["processor"], environment["cpu"])
     assert environment["whole_512"] in (True, False, None)
+
+
+def test_a_burst_goes_by_the_clock_that_it_is_given():
+    assert worker.burst(lambda: None, itertools.count(0, 3).__next__)["median_us"] == 3e6
+    result = {"cases": [], "engines": {}, "threads": 1, "environment": {"processor": "A"}, "clock": "cpu"}
+    assert tables.report(result).startswith("## 1 thread, A, CPU time\n")
+    command = [sys.executable, str(FOLDER / "run.py"), "--clock", "cpu", "--threads", "2", "--quick"]
+    failed = subprocess.run(command, capture_output=True, text=True)
+    assert failed.returncode == 2
+    assert "one thread" in failed.stderr
 
 
 def test_constants_of_the_model_come_out_of_times_that_it_explains(monkeypatch):

@@ -130,5 +130,6 @@ def test_dense_forms_may_be_in_place_too():
     x = np.random.default_rng(1).standard_normal((1, 4, 9, 9)).astype(np.float32)
     assert_near(plan(x), network.forward(x))
     assert plan.steps[0].form == "dense"
+    assert plan.explain(verbose=True).endswith("; in place")
     with pytest.raises(ValueError, match="in place"):
         sn.compile(sn.chain({"conv": sn.Conv2d(4, 8, 3)}), (4, 9, 9), threads=1, form={"conv": "csr, in place"})

@@ -388,7 +388,9 @@ def test_packed_weights_by_hand():
     def packed(matrix, rows):
         tiling = tile_linear(3, 2, 1, rows)
         tiling = tiling._replace(
-            tiles=tiling.tiles._replace(chunks=2), sizes=tiling.sizes._replace(chunk=2), tile=Tile(rows, 1, 1)
+            tiles=tiling.tiles._replace(chunks=2),
+            sizes=tiling.sizes._replace(chunk=2, apart=LINE),
+            tile=Tile(rows, 1, 1),
         )
         return pack_linear(matrix, np.array([7, 8]), tiling)
 

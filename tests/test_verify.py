@@ -169,6 +169,8 @@ WITHOUT = {
     "kernels.lane_copy": REGISTERS,
     "kernels.lane_sums": REGISTERS,
     "kernels.tile": REGISTERS,
+    "kernels.depthwise_conv.add_row_ends": REGISTERS,
+    "kernels.depthwise_conv.store_row_starts": REGISTERS,
     "kernels.pooling.max_of_squares": REGISTERS,
     "kernels.input_packing": LAYOUT,
     "kernels.weight_packing": LAYOUT,

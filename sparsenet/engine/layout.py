@@ -9,9 +9,9 @@ from scipy.sparse import bsr_array, csr_array
 from ..machine.threads import threads as use_threads
 from ..nn.network import INPUT
 from .buffers import GIVEN, assign_buffers
-from .entry_points import ConcatSizes
 from .fallbacks import Run
 from .program import CompiledStep, Prepared, Program, aligned_memory
+from .records import ConcatSizes
 
 FLOAT = np.dtype(np.float32)  # found once: comparing and creating with it takes half as long
 

@@ -35,10 +35,10 @@ from ..nn.merge import Add, Concat, PadShortcut
 from ..nn.normalization import BatchNorm
 from ..nn.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from . import entry_points
-from .entry_points import AddSizes, ConcatSizes, PadSizes, PoolSizes, ScaleSizes, ScaleWeights
 from .folding import FoldedLayer, is_pool_of_squares
 from .peak import numbers_at_once
 from .program import CompiledStep
+from .records import AddSizes, ConcatSizes, PadSizes, PoolSizes, ScaleSizes, ScaleWeights
 
 IN_PLACE = "in place"  # a form of a depthwise convolution that copies nothing
 SUMS_BYTES = 512 * 1024  # of sums that one part of a fully connected layer should keep: they stay in the second cache

@@ -10,6 +10,7 @@ from scipy.sparse import bsr_array, csr_array
 from ..checks import check_plain
 from ..nn.layer import Shape
 from .layout import FLOAT, Layout, Step
+from .lowering import exact_form
 from .peak import measure_peak
 
 
@@ -142,11 +143,10 @@ def _model(step: Step) -> str:
     known = sorted((cost, name) for name, cost in step.costs.items() if cost)
     if not known:
         return ""
-    tile = step.compiled.tile if step.compiled else None
-    lanes = (
-        "" if tile is None else f"; {tile.outputs} outputs x {tile.rows} rows x {tile.across} vectors of {tile.lanes}"
-    )
-    return "; model: " + ", ".join(f"{name} {cost / known[0][0]:.2f}" for cost, name in known) + lanes
+    way, tile = exact_form(step.form, step.compiled).partition(", ")[2], step.compiled.tile if step.compiled else None
+    if tile:
+        way = f"{tile.outputs} outputs x {tile.rows} rows x {tile.across} vectors of {tile.lanes}"
+    return "; model: " + ", ".join(f"{name} {cost / known[0][0]:.2f}" for cost, name in known) + f"; {way}" * bool(way)
 
 
 def _trimmed(matrix: csr_array | bsr_array, outputs: int) -> csr_array | bsr_array:

@@ -13,7 +13,8 @@ from ..machine.tile_shape import Tile
 from ..machine.vectors import LANES, LINE
 from ..machine.worker_pool import JOB, SPACING, STAGE, run_job
 from .buffers import GIVEN, Buffers, Region, assign_buffers
-from .entry_points import SPAN, Frame, Span
+from .entry_points import SPAN
+from .records import Frame, Span
 
 SHARED_LINE = 100  # what a cache line that two threads write to costs, in multiply-adds of a vector
 WORK_FOR_A_THREAD = 150_000  # multiply-adds for which a second thread is worth the meeting at the end of a step

@@ -110,7 +110,13 @@ def _add_tap(tile, sums, g, weight, x, plane, top, left):
 
 @inlined
 def convolve_channels(tile, g, values, down, right, indptr, bias, x, y, first, last):
-    """Write the output channels first <= o < last of one image; the last tiles overlap those before."""
+    """Write the output channels `first` to `last` - 1 of one image; the last tiles overlap those before.
+
+    Notes
+    -----
+    y[o, r, q] = b[o] + sum_k weight[k] x[c, r s + i_k d - p, q s + j_k d - p],   k over the weights of o, c = o // m;
+    then max(y, 0) where `g.relu`.
+    """
     for o in range(first, last):
         plane, place = o // g.multiplier * g.height * g.width, o * g.out_height * g.out_width
         for r in range(0, g.out_height, tile.rows):

@@ -29,7 +29,7 @@ from numba.core.serialize import dumps
 from ..checks import warn_caller
 
 # All files with compiled code: a test finds those that are missing here.
-COMPILED = ("machine/*.py", "kernels/*.py", "engine/entry_points.py", "engine/peak.py")
+COMPILED = ("machine/*.py", "kernels/*.py", "engine/entry_points.py", "engine/records.py", "engine/peak.py")
 DIGEST_BYTES = hashlib.sha256().digest_size
 _warned = False
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from ...engine import entry_points, folding
 from ...engine.compile import compile
-from ...kernels import merging, pooling
-from ...nn.layers import ReLU
+from ...kernels import depthwise_conv, merging, pooling
+from ...nn.layers import Conv2d, ReLU
 from ...nn.merge import Add, Concat, PadShortcut
 from ...nn.network import Graph, Network, chain
 from ...nn.normalization import BatchNorm
@@ -44,14 +44,14 @@ def _plan(form: str) -> Callable[..., Iterator[Comparison]]:
     return compare
 
 
-def _step(*builds: Callable[[np.random.Generator], Network]) -> Callable[..., Iterator[Comparison]]:
-    """Networks of hardly more than one step, which has no weights."""
+def _step(*builds: Callable[[np.random.Generator], Network], form: str = "csr") -> Callable[..., Iterator[Comparison]]:
+    """Networks of hardly more than one step; layers with weights have this form."""
 
     def compare(function, oracle, rng):
         for build in builds:
             for batch in (1, 3):
                 network, x = build(rng), images(rng)
-                plan = function(network, IMAGE, batch=batch, threads=1, form="csr")
+                plan = function(network, IMAGE, batch=batch, threads=1, form=dict.fromkeys(network.weights(), form))
                 yield f"{network.nodes[-1].layer}, batch of {batch}", plan(x), oracle(network, x)
 
     return compare
@@ -87,6 +87,15 @@ ENTRIES = (
         "merging.pad_channels",
         merging.pad_channels,
         _step(*(_alone(PadShortcut(2, *arguments)) for arguments in ((5, 2), (2, 1), (3, 3)))),
+    ),
+    _compiled(
+        "depthwise_conv.convolve_channels",
+        depthwise_conv.convolve_channels,
+        _step(
+            _alone(Conv2d(2, 2, 3, padding=1, groups=2)),
+            _alone(Conv2d(2, 4, (2, 3), 2, (0, 2), dilation=2, groups=2), ReLU()),
+            form="csr, in place",
+        ),
     ),
     _compiled("pooling.max_squares", pooling.max_squares, _step(_alone(MaxPool2d(2)))),
     _compiled("pooling.max_forward", pooling.max_forward, _step(_alone(MaxPool2d(3, 2, 1)), _alone(MaxPool2d(2, 1)))),
