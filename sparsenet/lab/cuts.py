@@ -88,13 +88,12 @@ def norm_errors(network: Network, scores: Arrays, cuts: Cuts, levels: Sequence[f
     where each weight costs the same, the least sum of errors is what global pruning by that score finds, near enough;
     with times or bytes as costs it is more than that.
     """
-    rows = []
-    norms = _squared_norms(network)
+    norms, rows = _squared_norms(network), []
     for unit in cuts.units:
+        # a neuron that has lost all its weights takes those that read it along: they count for their own layer
+        names = [unit] if cuts.targets.pools is None else list(norms)
         pruned = [_squared_norms(cuts.cut(network, scores, {unit: level})) for level in levels]
-        rows.append(
-            [-sum(np.log(own[name] / norms[name]) for name in norms if own[name] < norms[name]) for own in pruned]
-        )
+        rows.append([-sum(np.log(own[name] / norms[name]) for name in names) for own in pruned])
     return np.array(rows)
 
 
