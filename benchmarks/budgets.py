@@ -65,7 +65,7 @@ KINDS = {"size_bytes": "bytes", "latency_us": "time"}
 ROUNDS, STEPS = 3, 9
 REFIT = 1000  # images
 MOST = 0.9995  # sparsity of a rival
-SPREAD = (0.0, 0.995)  # of sparsities that are drawn
+MOST_DRAWN = 0.995  # sparsity of an allocation; what is kept is drawn by its logarithm
 
 
 def load(model):
@@ -201,8 +201,8 @@ def ratios(network, scores, cuts, shape, batch, count):
     table = measure_costs(network, scores, cuts, shape, seconds=0.5, **conditions)
     found = []
     for _ in range(count):
-        kept = np.exp(rng.uniform(*np.log(1 - np.array(SPREAD)), len(cuts.units)))
-        sparsities = dict(zip(cuts.units, (1 - kept).clip(*SPREAD).tolist(), strict=True))
+        drawn = np.minimum(1 - (1 - MOST_DRAWN) ** rng.random(len(cuts.units)), MOST_DRAWN)
+        sparsities = dict(zip(cuts.units, drawn.tolist(), strict=True))
         both = [cuts.cut(network, scores, sparsities), network]
         own, beside = whole_costs(both, shape, seconds=0.3, **conditions)
         drift = beside.latency_us / table.whole[0].latency_us
