@@ -29,6 +29,7 @@ JUDGED = 512  # of these, by which sensitivity and coefficients are judged
 # What is left of a budget for what retraining and the next measurement may change.
 MARGINS = {"latency_us": 0.03, "size_bytes": 0.01, "macs": 0.0}
 NEAR = 0.05  # of the limit: no nearer is looked for
+STEP = 0.99  # of what was aimed at, at most, where retraining made a network too dear
 
 
 def auto_prune(
@@ -77,7 +78,7 @@ def auto_prune(
         What an earlier call has measured, its `report.sensitivity`: for several budgets of one network, which need one
         measurement. It settles sparsities, batch and threads.
     tries : int
-        Allocations that are tried, at most.
+        Allocations that are tried before a network is retrained, at most; of a drop, those that are retrained.
     sparsities : ascending fractions
         At which layers are measured. The last one is the most that any layer loses.
 
@@ -119,30 +120,19 @@ def auto_prune(
     sample = _sample(train, seed)
     judged_by = tuple(part[:JUDGED] for part in sample)
     options = {"criterion": criterion, "loss": loss, "seed": seed, "threads": threads}
-    found = tables or sensitivity(
-        network,
-        judged_by,
-        sparsities=sparsities,
-        granularity=granularity,
-        exclude=exclude,
-        metric=metric,
-        batch=batch,
-        seconds=seconds,
-        on_progress=on_progress,
-        **options,
-    )
+    measured = {"sparsities": sparsities, "batch": batch, "seconds": seconds, "on_progress": on_progress}
+    taken = {"granularity": granularity, "exclude": exclude}
+    found = tables or sensitivity(network, judged_by, metric=metric, **taken, **measured, **options)
     judge = {"loss": loss, "metric": metric, "threads": threads}
     scores = score(network, data=sample, **options)
-    cuts = find_cuts(network, scores, granularity, exclude)
+    cuts = find_cuts(network, scores, **taken)
     if tuple(cuts.units) != tuple(found.costs.units):
         raise ValueError(f"tables must be of {', '.join(cuts.units)}, not of {', '.join(found.costs.units)}")
-    levels = _levels(found.sparsities[-1])
     search = _Search(
         network,
         budget,
         found,
-        _errors_by_norm(network, scores, cuts, found.sparsities, levels) if errors == "norm" else found.errors(levels),
-        levels,
+        _errors(errors, network, scores, cuts, found),
         cuts,
         scores,
         lambda net: score(net, data=sample, **options),
@@ -154,9 +144,7 @@ def auto_prune(
         on_progress or (lambda text: None),
     )
     if trials:
-        search = search.weighed(
-            trials, refit or (lambda net: None), lambda net: evaluate(net, judged_by, **judge).loss, seed
-        )
+        search = search.weighed(trials, refit, lambda net: evaluate(net, judged_by, **judge).loss, seed)
     return search.for_drop(tries) if budget.drop is not None else search.for_cost(tries)
 
 
@@ -165,12 +153,13 @@ def _levels(most: float) -> np.ndarray:
     return np.minimum(1 - (1 - most) ** (np.arange(LEVELS + 1) / LEVELS), most)
 
 
-def _errors_by_norm(
-    network: Network, scores: Arrays, cuts: Cuts, sparsities: Sequence[float], levels: np.ndarray
-) -> np.ndarray:
-    """`norm_errors` of the levels, linear in ln(1 - s) between these sparsities."""
-    gone, known = (-np.log1p(-np.asarray(each)) for each in (levels, sparsities))
-    return np.array([np.interp(gone, known, row) for row in norm_errors(network, scores, cuts, sparsities)])
+def _errors(kind: str, network: Network, scores: Arrays, cuts: Cuts, found: Sensitivity) -> np.ndarray:
+    """Errors (units, levels); those by norm linear in ln(1 - s) between the measured sparsities."""
+    levels = _levels(found.sparsities[-1])
+    if kind == "loss":
+        return found.errors(levels)
+    gone, known = (-np.log1p(-np.asarray(each)) for each in (levels, found.sparsities))
+    return np.array([np.interp(gone, known, row) for row in norm_errors(network, scores, cuts, found.sparsities)])
 
 
 def _sample(data: Data, seed: int) -> Data:
@@ -187,7 +176,6 @@ class _Search:
     budget: Budget
     found: Sensitivity
     errors: np.ndarray  # (units, levels)
-    levels: np.ndarray
     cuts: Cuts
     scores: Arrays  # of the network as it was given
     scored: Callable[[Network], dict[str, np.ndarray]]
@@ -198,8 +186,12 @@ class _Search:
     seconds: float
     tell: Callable[[str], None]
 
+    @property
+    def levels(self) -> np.ndarray:
+        return _levels(self.found.sparsities[-1])
+
     def weighed(
-        self, trials: int, refit: Callable[[Network], object], lost: Callable[[Network], float], seed: int
+        self, trials: int, refit: Callable[[Network], object] | None, lost: Callable[[Network], float], seed: int
     ) -> "_Search":
         """The search with the errors by the coefficients that are found best; for a drop, at a middling cost."""
         middle = dict.fromkeys(self.cuts.units, float(self.levels[LEVELS // 2]))
@@ -209,7 +201,8 @@ class _Search:
         def judged(choice: tuple[float, ...]) -> float:
             self.tell(f"weighing the layers, {judged.cache_info().misses} tried ...")
             network = self.masked(dict(zip(self.cuts.units, choice, strict=True)))
-            refit(network)
+            if refit is not None:
+                refit(network)
             return float(np.nan_to_num(lost(network), nan=np.inf))
 
         def judge(coefficients: np.ndarray) -> float:
@@ -261,7 +254,7 @@ class _Search:
         aim = limit * (1 - MARGINS[self.budget.kind])
         before = self.judged(self.network)
         while True:
-            best = self._nearest(aim, tries - len(done), done)
+            best = self._nearest(aim, tries, done)
             network = self.retrained(best.sparsities)
             measured, drift = self.measured(network)
             found = {
@@ -276,7 +269,7 @@ class _Search:
                 return network, self._report(done, last, before, "within the budget")
             if best.sparsities == self.allocation(0.0):
                 raise BudgetError(limit, last.steady)
-            aim *= aim / last.steady
+            aim *= min(STEP, aim / last.steady)
 
     def _nearest(self, aim: float, tries: int, done: list[Try]) -> Try:
         """The masked network whose cost is the nearest to `aim` of those that do not exceed it; adds the tries made."""
