@@ -140,7 +140,7 @@ class Costs:
 
 def times_in_turn(plans, seconds):
     """Of each plan, seconds of calls that follow another one of the same."""
-    x = np.random.default_rng(0).random((1, *plans[0].input_shape), np.float32)
+    x = np.random.default_rng(0).random((plans[0].batch, *plans[0].input_shape), np.float32)
     found = [[] for _ in plans]
 
     def call(plan, times):
@@ -214,14 +214,13 @@ def ratios(network, scores, cuts, shape, batch, count):
     """Measured over predicted time of allocations drawn at random."""
     rng, conditions = np.random.default_rng(0), {"batch": batch, "threads": 1}
     table = measure_costs(network, scores, cuts, shape, seconds=0.5, **conditions)
-    found = []
+    beside, found = sn.compile(network, shape, **conditions), []
     for _ in range(count):
         drawn = np.minimum(1 - (1 - MOST_DRAWN) ** rng.random(len(cuts.units)), MOST_DRAWN)
         sparsities = dict(zip(cuts.units, drawn.tolist(), strict=True))
-        both = [cuts.cut(network, scores, sparsities), network]
-        own, beside = whole_costs(both, shape, seconds=0.3, **conditions)
-        drift = beside.latency_us / table.whole[0].latency_us
-        found.append(own.latency_us / drift / table.predict("latency_us", sparsities))
+        own = sn.compile(cuts.cut(network, scores, sparsities), shape, **conditions)
+        taken, start = (median(each) for each in times_in_turn((own, beside), 0.3))
+        found.append(taken / start * table.whole[0].latency_us / table.predict("latency_us", sparsities))
     return found
 
 
