@@ -7,7 +7,7 @@
 `run`: a network is trained; then, for a share of its bytes or microseconds, `auto_prune` finds one within it. The
 rivals prune by the same criterion, in the same rounds with the same retraining. Their one sparsity is found by
 bisection: as little as makes the masked network as cheap as the one that was found, so that all cost the same. A time
-is taken in turn with that of the dense network, and the machine's drift divided out. Accuracy and loss are of all
+is taken in turn with that of the network that was found. Accuracy and loss are of all
 images that no choice was made by, those for validation and for test together (of MNIST those for test). LeNet-5 learns
 from the first 10,000 images of MNIST, the others from the digits at half their size, 14 x 14.
 
@@ -15,7 +15,8 @@ from the first 10,000 images of MNIST, the others from the digits at half their 
 each trained for one epoch of 1,000 images.
 
 `predictions`: allocations are drawn at random, each layer's sparsity by itself; of each, the measured time over the one
-that the table of costs predicts, the drift divided out.
+that the table of costs predicts. A network of the table, that of the nearest time, is timed in turn with it, and how
+much slower the machine is than it was for the table divided out.
 
 Results go to benchmarks/results/budgets-*.json, one for each network, trained networks to benchmarks/networks/ (not
 committed).
@@ -64,9 +65,9 @@ SETTINGS = {
 }
 SCOPES = {"uniform": "layer", "global": "global", "erk": "erk"}
 KINDS = {"size_bytes": "bytes", "latency_us": "time"}
-ROUNDS, STEPS = 3, 9
+ROUNDS, STEPS = 3, 8
 REFIT = 1000  # images
-MOST = 0.9995  # sparsity of a rival
+LEAST, MOST = 0.5, 0.9995  # sparsity of a rival
 MOST_DRAWN = 0.995  # sparsity of an allocation; what is kept is drawn by its logarithm
 
 
@@ -115,7 +116,7 @@ def pruned(network, sparsity, scope, retrain, rounds):
 
 def rival(network, scope, limit, figure, retrain):
     """The network of the lowest sparsity whose masked cost is within the limit, and that sparsity."""
-    low, high = 0.0, MOST
+    low, high = LEAST, MOST
     for _ in range(STEPS):
         middle = 1 - np.sqrt((1 - low) * (1 - high))
         within = figure(pruned(network, middle, scope, lambda net: None, 1)) <= limit
@@ -123,19 +124,13 @@ def rival(network, scope, limit, figure, retrain):
     return pruned(network, high, scope, retrain, ROUNDS)
 
 
-class Costs:
-    """What networks of a shape cost; times on a machine as fast as it was when the dense network was timed first."""
-
-    def __init__(self, network, shape):
-        self.shape, self.plan = shape, sn.compile(network, shape, batch=1, threads=1)
-        (self.dense,) = whole_costs([network], shape, batch=1, threads=1, seconds=2.0)
-
-    def of(self, network, kind):
-        if kind != "latency_us":
-            return getattr(whole_costs([network], self.shape, batch=1, threads=1, seconds=0.001)[0], kind)
-        plans = sn.compile(network, self.shape, batch=1, threads=1), self.plan
-        own, beside = (median(each) for each in times_in_turn(plans, 0.3))
-        return own / beside * self.dense.latency_us
+def figure(network, kind, shape, beside):
+    """What a network costs; a time as a part of that of the plan `beside`, in turn."""
+    if kind != "latency_us":
+        return getattr(whole_costs([network], shape, batch=1, threads=1, seconds=0.001)[0], kind)
+    plans = sn.compile(network, shape, batch=1, threads=1), beside
+    own, other = (median(each) for each in times_in_turn(plans, 0.2))
+    return own / other
 
 
 def times_in_turn(plans, seconds):
@@ -153,33 +148,34 @@ def times_in_turn(plans, seconds):
     return found
 
 
-def compare(model, seed, trials):
-    """A row for each method within each budget."""
+def compare(model, seed, done, trials):
+    """A list of rows, one for each method, of each budget that is not done."""
     data, others, shape = load(model)
     network, setting = dense(model, data, shape, seed), SETTINGS[model]
-    judge, costs = partial(sn.evaluate, data=others, threads=1), Costs(network, shape)
-    start = judge(network)
-    retrain = partial(train, data=data, model=model, epochs=setting["retrain_epochs"], seed=seed + 1)
-    refit = partial(train, data=sn.Split(*(part[:REFIT] for part in data)), model=model, epochs=1, seed=seed)
-    methods = {"found": {}} | ({"searched": {"trials": trials, "refit": refit}} if trials else {})
+    judge = partial(sn.evaluate, data=others, threads=1)
     scores = sn.score(network, sn.scores.l1)
     table = measure_costs(network, scores, find_cuts(network, scores, sn.Weight()), shape, threads=1, seconds=0.2)
-    tables = Sensitivity({}, {}, table, "", "")  # the errors by norm need costs only
-    options = {"retrain": retrain, "rounds": ROUNDS, "threads": 1, "tables": tables}
-    for kind, shares in setting["shares"].items():
-        figure = partial(costs.of, kind=kind)
-        for share in shares:
-            limit = share * getattr(costs.dense, kind)
-            row = {"model": model, "seed": seed, "kind": kind, "share": share, "limit": limit, "dense": start.accuracy}
-            budget, spent = sn.Budget(**{kind: limit}), []
-            for name, own in methods.items():
-                found, report = sn.auto_prune(network, data, others, budget, **options, **own)
-                spent.append(figure(found))
-                tried = {"ratio": report.chosen.ratio, "sparsities": report.chosen.sparsities}
-                yield row | describe(name, judge(found), spent[-1]) | tried
-            for name, scope in SCOPES.items():
-                other = rival(network, scope, max(spent), figure, retrain)
-                yield row | describe(name, judge(other), figure(other))
+    retrain = partial(train, data=data, model=model, epochs=setting["retrain_epochs"], seed=seed + 1)
+    refit = partial(train, data=sn.Split(*(part[:REFIT] for part in data)), model=model, epochs=1, seed=seed)
+    options = {"retrain": retrain, "rounds": ROUNDS, "threads": 1}
+    options["tables"] = Sensitivity({}, {}, table, "", "")  # the errors by norm need costs only
+    methods = {"found": {}} | ({"searched": {"trials": trials, "refit": refit}} if trials else {})
+    for kind, share in ((kind, share) for kind, shares in setting["shares"].items() for share in shares):
+        if (kind, share) in done:
+            continue
+        limit = share * getattr(table.whole[0], kind)
+        row = {"seed": seed, "kind": kind, "share": share, "limit": limit, "dense": judge(network).accuracy}
+        rows, spent, beside = [], [], None
+        for name, own in methods.items():
+            found, report = sn.auto_prune(network, data, others, sn.Budget(**{kind: limit}), **options, **own)
+            beside = beside or sn.compile(found, shape, batch=1, threads=1)
+            spent.append(figure(found, kind, shape, beside))
+            tried = {"ratio": report.chosen.ratio, "sparsities": report.chosen.sparsities}
+            rows.append(row | describe(name, judge(found), spent[-1]) | tried)
+        for name, scope in SCOPES.items():
+            other = rival(network, scope, max(spent), partial(figure, kind=kind, shape=shape, beside=beside), retrain)
+            rows.append(row | describe(name, judge(other), figure(other, kind, shape, beside)))
+        yield rows
 
 
 def describe(method, judged, spent):
@@ -187,14 +183,14 @@ def describe(method, judged, spent):
 
 
 def run(models, options):
+    """What is stored already is left: a run that was broken off goes on."""
     for model in models:
         for seed in range(options.seeds):
-            rows = []
-            for row in compare(model, seed, options.trials):
-                rows.append(row)
-                print({key: round(v, 4) if isinstance(v, float) else v for key, v in row.items()}, flush=True)
-            kept = [row for row in read(model).get("rows", []) if row["seed"] != seed]
-            write(model, {"settings": SETTINGS[model], "rows": kept + rows})
+            done = {(row["kind"], row["share"]) for row in read(model).get("rows", []) if row["seed"] == seed}
+            for rows in compare(model, seed, done, options.trials):
+                write(model, {"settings": SETTINGS[model], "rows": read(model).get("rows", []) + rows})
+                for row in rows:
+                    print(model, {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
 
 
 def predictions(models, options):
@@ -214,13 +210,16 @@ def ratios(network, scores, cuts, shape, batch, count):
     """Measured over predicted time of allocations drawn at random."""
     rng, conditions = np.random.default_rng(0), {"batch": batch, "threads": 1}
     table = measure_costs(network, scores, cuts, shape, seconds=0.5, **conditions)
-    beside, found = sn.compile(network, shape, **conditions), []
+    known, found = np.array([cost.latency_us for cost in table.whole]), []
     for _ in range(count):
         drawn = np.minimum(1 - (1 - MOST_DRAWN) ** rng.random(len(cuts.units)), MOST_DRAWN)
         sparsities = dict(zip(cuts.units, drawn.tolist(), strict=True))
-        own = sn.compile(cuts.cut(network, scores, sparsities), shape, **conditions)
-        taken, start = (median(each) for each in times_in_turn((own, beside), 0.3))
-        found.append(taken / start * table.whole[0].latency_us / table.predict("latency_us", sparsities))
+        predicted = table.predict("latency_us", sparsities)
+        nearest = int(np.abs(np.log(known / predicted)).argmin())
+        alike = dict.fromkeys(cuts.units, table.sparsities[nearest])
+        plans = [sn.compile(cuts.cut(network, scores, each), shape, **conditions) for each in (sparsities, alike)]
+        own, beside = (median(each) for each in times_in_turn(plans, 0.3))
+        found.append(own / beside * known[nearest] / predicted)
     return found
 
 
@@ -238,7 +237,7 @@ def write(model, result):
 
 def table(results):
     """Both tables in Markdown, from the results by network."""
-    rows = [row for result in results.values() for row in result.get("rows", [])]
+    rows = [row | {"model": model} for model, result in results.items() for row in result.get("rows", [])]
     return "\n\n".join([accuracy_table(rows), prediction_table(results)])
 
 

@@ -22,8 +22,7 @@ def small():
 @pytest.mark.parametrize("scope", budgets.SCOPES.values())
 def test_a_rival_costs_as_much_as_it_may_and_no_more(scope):
     seen = []
-    costs = budgets.Costs(small(), (20,))
-    figure = partial(costs.of, kind="macs")
+    figure = partial(budgets.figure, kind="macs", shape=(20,), beside=None)
     found = budgets.rival(small(), scope, 60, figure, lambda net: seen.append(net.sparsity()))
     assert 57 <= figure(found) <= 60
     assert len(seen) == budgets.ROUNDS
@@ -49,7 +48,7 @@ def test_ratios_are_one_for_a_table_that_is_right(monkeypatch):
         return [[7.0 * sum(mask.sum() for mask in each.masks().values())] for each in networks]
 
     class Table:
-        whole = [type("Cost", (), {"latency_us": 240.0})]
+        whole, sparsities = [type("Cost", (), {"latency_us": 240.0})], (0.0,)
 
         def predict(self, kind, sparsities):
             kept = [w.value.size - round(sparsities[n] * w.value.size) for n, w in network.weights().items()]

@@ -226,14 +226,21 @@ class _Search:
     def predicted(self, sparsities: dict[str, float]) -> float:
         return self.found.costs.predict(self.budget.kind, sparsities)
 
-    def measured(self, network: Network) -> tuple[float, float]:
-        """The real figure of a network, and how much slower the machine is than it was for the table."""
+    def measured(self, network: Network, predicted: float) -> tuple[float, float]:
+        """The real figure of a network, and how much slower the machine is than it was for the table.
+
+        That is told by the network of the table whose time is nearest to the one that is predicted: what else runs on
+        the machine slows down those most that hold many weights.
+        """
         table, kind, networks = self.found.costs, self.budget.kind, [self.cuts.smallest(network)]
+        known = np.array([getattr(cost, kind) for cost in table.whole])
+        nearest = int(np.abs(np.log(known / predicted)).argmin())
         if kind == "latency_us":
-            networks.append(self.cuts.smallest(self.network))
+            beside = self.masked(dict.fromkeys(self.cuts.units, table.sparsities[nearest]))
+            networks.append(self.cuts.smallest(beside))
         conditions = {"batch": table.batch, "threads": table.threads, "seconds": self.seconds}
         costs = [getattr(cost, kind) for cost in whole_costs(networks, table.input_shape, **conditions)]
-        return float(costs[0]), float(costs[-1] / getattr(table.whole[0], kind)) if len(costs) > 1 else 1.0
+        return float(costs[0]), float(costs[-1] / known[nearest]) if len(costs) > 1 else 1.0
 
     def masked(self, sparsities: dict[str, float]) -> Network:
         """The network pruned in one step, and not trained."""
@@ -256,7 +263,7 @@ class _Search:
         while True:
             best = self._nearest(aim, tries, done)
             network = self.retrained(best.sparsities)
-            measured, drift = self.measured(network)
+            measured, drift = self.measured(network, best.predicted)
             found = {
                 "measured": measured,
                 "drift": drift,
@@ -292,8 +299,9 @@ class _Search:
 
     def _tried(self, asked: float, aim: float) -> Try:
         sparsities = self.allocation(asked)
-        measured, drift = self.measured(self.masked(sparsities))
-        return Try(asked, self.predicted(sparsities), measured, None, measured / drift <= aim, drift, sparsities)
+        predicted = self.predicted(sparsities)
+        measured, drift = self.measured(self.masked(sparsities), predicted)
+        return Try(asked, predicted, measured, None, measured / drift <= aim, drift, sparsities)
 
     def for_drop(self, tries: int) -> tuple[Network, AutoPruneReport]:
         """The cheapest network whose accuracy falls no further."""
@@ -305,9 +313,10 @@ class _Search:
             self.tell(f"try {number}/{tries}: {describe_cost(self.budget.kind, asked)} ...")
             sparsities = self.allocation(asked)
             network = self.retrained(sparsities)
-            judged, (measured, drift) = self.judged(network), self.measured(network)
+            predicted, judged = self.predicted(sparsities), self.judged(network)
+            measured, drift = self.measured(network, predicted)
             kept = judged >= before - self.budget.limit
-            done.append(Try(asked, self.predicted(sparsities), measured, judged, kept, drift, sparsities))
+            done.append(Try(asked, predicted, measured, judged, kept, drift, sparsities))
             if kept:
                 best, chosen, high = network, done[-1], asked
             else:

@@ -24,7 +24,7 @@ from .latency import Latency, interleave
 from .tables import count_threads, format_table
 
 KINDS = ("latency_us", "size_bytes", "macs")
-DEFAULT_SPARSITIES = (0.0, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995)
+DEFAULT_SPARSITIES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995)
 
 
 @dataclass(frozen=True)
