@@ -94,12 +94,15 @@ def auto_prune(
 
     Notes
     -----
-    Errors are the logarithm of the norm that each layer keeps (`cuts.norm_errors`), or the measured sensitivity. That
-    one is of a network that is not retrained: it spares layers that would soon have recovered, and its choices were
-    worse than global pruning's in `benchmarks/budgets.py`. Costs are measured (`cost_table`).
-    `pruning.search.allocate` combines the two, over 80 sparsities a layer whose kept fractions are a geometric row;
-    with `trials`, `search_coefficients` weighs the errors first: each trial's network is pruned in one step for the
-    budget, trained by `refit`, and its loss on a sample of the training data is compared.
+    Errors are the norm that each layer loses, by its logarithm (`norm_lost`), or the measured sensitivity. That one is
+    of a network that is not retrained: it spares layers that would soon have recovered, and its choices were worse than
+    global pruning's (LeNet-5 and ResNet-20 at 3 and 6 % of their bytes, one seed: a test loss of 0.107 and 0.081, by
+    the norm 0.097 and 0.069, global 0.103 and 0.071). Costs are measured (`cost_table`). `allocate` combines the two,
+    over 80 sparsities a layer whose kept fractions are a geometric row.
+
+    With `trials`, `search_coefficients` weighs the errors first: each trial's network is pruned in one step for the
+    budget, trained by `refit`, and its loss on a sample of the training data is compared. There are none unless asked
+    for: twelve on LeNet-5 at 2 % of its bytes made a loss of 0.179 one of 0.176, and took longer than all else.
 
     With structures this is the knapsack of HALP (Shen et al. 2022): a group of filters that saves time only as a
     whole there is a level of the table here. The time of a unit at each level is measured, steps of the engine's tiles
