@@ -64,7 +64,13 @@ def test_ratios_are_one_for_a_table_that_is_right(monkeypatch):
 
 
 def row(method, seed, accuracy, loss):
-    about = {"model": "lenet_5", "kind": "size_bytes", "share": 0.02, "dense": 0.98}
+    about = {
+        "model": "lenet_5",
+        "kind": "size_bytes",
+        "share": 0.02,
+        "dense": 0.98,
+        "spent": 800 if method == "found" else 808,
+    }
     return about | {"method": method, "seed": seed, "accuracy": accuracy, "loss": loss}
 
 
@@ -75,8 +81,9 @@ def test_the_table_by_hand():
     text = budgets.table({"lenet_5": {"rows": rows, "predictions": {"1": [0.9, 1.0, 1.1]}}})
     first, second = text.split("\n\n")
     assert first.splitlines()[2] == (
-        "| lenet_5 | 2 % of bytes | 98.00 | 96.00 ± 1.41, loss 0.1000 | 50.00 ± 0.00, loss 2.0000 "
-        "| 94.00 ± 0.00, loss 0.2000 | 93.00 ± 0.00, loss 0.2000 | +2.00 ± 1.41 (global); 0.50 ± 0.00 (global) |"
+        "| lenet_5 | 2 % of bytes | 98.00 | 96.00 ± 1.41, loss 0.1000, cost 1.00 | 50.00 ± 0.00, loss 2.0000, cost 1.01 "
+        "| 94.00 ± 0.00, loss 0.2000, cost 1.01 | 93.00 ± 0.00, loss 0.2000, cost 1.01 "
+        "| +2.00 ± 1.41 (global); 0.50 ± 0.00 (global) |"
     )
     assert second.splitlines()[2] == "| lenet_5 | 1 | 3 | 1.000 | 0.920 to 1.080 |"
     assert budgets.accuracy_table(rows[:4]).splitlines()[2].endswith("| +1.00 (global); 0.67 (erk) |")
