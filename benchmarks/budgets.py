@@ -246,7 +246,10 @@ def table(results):
 
 
 def accuracy_table(rows):
-    """Means over the seeds, with the standard deviation, the real cost over that of the network that was found; what `auto_prune` has above the best rival, seed by seed."""
+    """Means over the seeds, with the standard deviation, and what `auto_prune` has above the best rival, seed by seed.
+
+    The cost is the real one, retrained, over that of the network that was found.
+    """
     methods = list(dict.fromkeys(row["method"] for row in rows))
     ours = [method for method in methods if method not in SCOPES]
     head = ("network", "budget", "dense", *methods, *(f"{name} above the best rival; loss, of its" for name in ours))
