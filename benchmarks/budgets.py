@@ -252,7 +252,14 @@ def accuracy_table(rows):
     """
     methods = list(dict.fromkeys(row["method"] for row in rows))
     ours = [method for method in methods if method not in SCOPES]
-    head = ("network", "budget", "dense", *methods, *(f"{name} above the best rival; loss, of its" for name in ours))
+    head = (
+        "network",
+        "budget",
+        "seeds",
+        "dense",
+        *methods,
+        *(f"{name} above the best rival; loss, of its" for name in ours),
+    )
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for model, kind, share in dict.fromkeys((row["model"], row["kind"], row["share"]) for row in rows):
         own = [row for row in rows if (row["model"], row["kind"], row["share"]) == (model, kind, share)]
@@ -270,7 +277,9 @@ def accuracy_table(rows):
             part = [a["loss"] / b["loss"] for a, b in zip(by[name], by[least], strict=True)]
             cells.append(f"{spread(more, '+')} ({best}); {spread(part)} ({least})")
         start = mean(100 * row["dense"] for row in own)
-        lines.append(f"| {model} | {100 * share:g} % of {KINDS[kind]} | {start:.2f} | {' | '.join(cells)} |")
+        lines.append(
+            f"| {model} | {100 * share:g} % of {KINDS[kind]} | {len(by['found'])} | {start:.2f} | {' | '.join(cells)} |"
+        )
     return "\n".join(lines)
 
 
@@ -303,7 +312,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--trials", type=int, default=0, help="of coefficients; 0: no such search")
     parser.add_argument("--count", type=int, default=30, help="allocations to predict")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 32])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
     options = parser.parse_args()
     if not SETTINGS.keys() >= set(options.models):
         parser.error(f"the networks are {', '.join(SETTINGS)}")

@@ -81,7 +81,7 @@ def test_the_table_by_hand():
     text = budgets.table({"lenet_5": {"rows": rows, "predictions": {"1": [0.9, 1.0, 1.1]}}})
     first, second = text.split("\n\n")
     assert first.splitlines()[2] == (
-        "| lenet_5 | 2 % of bytes | 98.00 | 96.00 ± 1.41, loss 0.1000, cost 1.00 "
+        "| lenet_5 | 2 % of bytes | 2 | 98.00 | 96.00 ± 1.41, loss 0.1000, cost 1.00 "
         "| 50.00 ± 0.00, loss 2.0000, cost 1.01 "
         "| 94.00 ± 0.00, loss 0.2000, cost 1.01 | 93.00 ± 0.00, loss 0.2000, cost 1.01 "
         "| +2.00 ± 1.41 (global); 0.50 ± 0.00 (global) |"
