@@ -16,7 +16,8 @@ each trained for one epoch of 1,000 images.
 
 `predictions`: allocations are drawn at random, each layer's sparsity by itself; of each, the measured time over the one
 that the table of costs predicts. A network of the table, that of the nearest time, is timed in turn with it, and how
-much slower the machine is than it was for the table divided out.
+much slower the machine is than it was for the table divided out. Where others run beside it, calls of some
+milliseconds are broken off by them, and what is measured is their time too: of such, believe a quiet machine only.
 
 Results go to benchmarks/results/budgets-*.json, one for each network, trained networks to benchmarks/networks/ (not
 committed).
