@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import sparsenet as sn
 from sparsenet.lab import auto_prune as module
@@ -91,6 +93,40 @@ def test_structures_go_together(small, digits):
     assert sum(weight.value.size for weight in compact.weights().values()) == report.chosen.measured <= 8000
     assert compact["fc3"].weight.shape == (10, compact["fc2"].weight.shape[0])
     assert set(report.chosen.sparsities) == {"fc1", "fc2"}
+
+
+@pytest.fixture(scope="module")
+def branched():
+    """A residual network of few blocks and small images, and its data."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 96)
+    x = (rng.standard_normal((96, 1, 8, 8)) + y[:, None, None, None]).astype(np.float32)
+    network = sn.models.resnet20((1, 8, 8), 3, depth=8, seed=0)
+    sn.fit(network, (x, y), epochs=1, seed=0, threads=1)
+    return network, (x, y)
+
+
+@pytest.mark.parametrize("part", [0.5, 0.2])
+@pytest.mark.parametrize("kind", ["macs", "size_bytes"])
+def test_a_network_with_branches_without_the_structures_that_are_gone_keeps_the_budget(branched, kind, part):
+    network, data = branched
+
+    def figure(net):
+        compact = sn.remove_pruned_structures(net)
+        found = module.whole_costs([compact], (1, 8, 8), batch=1, threads=1, seconds=0.001)
+        return getattr(found[0], kind), compact
+
+    limit = part * figure(network)[0]
+    options = QUICK | {
+        "granularity": sn.Filter(),
+        "retrain": lambda net: sn.fit(net, data, epochs=1, seed=1, threads=1),
+    }
+    found, report = sn.auto_prune(network, data, data, sn.Budget(**{kind: limit}), **options)
+    cost, compact = figure(found)
+    assert 0.6 * limit < cost == report.chosen.measured <= limit
+    np.testing.assert_allclose(compact(data[0]), found(data[0]), rtol=1e-3, atol=1e-4)
+    groups = [name for name in report.chosen.sparsities if " + " in name]
+    assert groups  # what the additions tie goes together
 
 
 @pytest.mark.parametrize("factor", [1.0005, 1.004, 1.5])
@@ -204,3 +240,97 @@ def test_budgets_that_are_none_are_refused(text, message):
 def test_a_budget_has_one_limit(limits, message):
     with pytest.raises(ValueError, match=message):
         sn.Budget(**limits)
+
+
+@pytest.fixture(scope="module")
+def tables(small, digits):
+    return run(small, digits, sn.Budget(macs=1e9))[1].sensitivity
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(part=st.floats(0.001, 1.2), kind=st.sampled_from(["macs", "size_bytes"]), errors=st.sampled_from(module.ERRORS))
+def test_every_cost_is_kept_or_refused_with_the_best_that_can_be_had(small, digits, tables, part, kind, errors):
+    def cost(network):
+        return getattr(module.whole_costs([network], digits.input_shape, batch=1, threads=1, seconds=0.001)[0], kind)
+
+    limit = part * cost(small)
+    options = {"tables": tables, "errors": errors, "retrain": lambda network: None, "rounds": 1}
+    cheapest = small.copy()
+    sn.prune(cheapest, sn.score(cheapest, sn.scores.l1), sn.strategies.layerwise, 0.9)
+    if limit < cost(cheapest):
+        with pytest.raises(BudgetError) as refused:
+            run(small, digits, sn.Budget(**{kind: limit}), **options)
+        assert refused.value.least == cost(cheapest)
+    else:
+        found, report = run(small, digits, sn.Budget(**{kind: limit}), **options)
+        assert cost(found) == report.chosen.measured <= limit
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(drop=st.floats(0, 1), kind=st.sampled_from(["macs", "size_bytes"]), tries=st.integers(1, 4))
+def test_every_drop_is_kept_by_the_network_that_is_returned(small, digits, tables, drop, kind, tries):
+    budget = sn.Budget(drop=drop, cost=kind)
+    options = {"tables": tables, "retrain": lambda network: None, "rounds": 1, "tries": tries}
+    found, report = run(small, digits, budget, **options)
+    before, after = (sn.evaluate(network, digits.validation).accuracy for network in (small, found))
+    assert after >= before - drop
+    assert (report.chosen is None) == (found.sparsity() == 0)
+    assert len(report.tries) <= tries
+
+
+def test_sparsities_rise_as_in_the_cubic_schedule(small, digits, tables):
+    seen = []
+
+    def note(network):
+        seen.append({name: 1 - mask.mean() for name, mask in network.masks().items()})
+
+    _, report = run(small, digits, sn.Budget(macs=8000), tables=tables, retrain=note, rounds=4)
+    for name, sparsity in report.chosen.sparsities.items():
+        rounds = sn.schedules.cubic(4, sparsity)
+        assert [now[name] for now in seen] == pytest.approx(rounds, abs=0.51 / small.weights()[name].value.size)
+
+
+def test_coefficients_are_searched_on_copies_and_repeat_themselves(small, digits, tables):
+    tried = []
+
+    def refit(network):
+        tried.append(network.sparsity())
+        sn.fit(network, digits.train, epochs=1, seed=3, threads=1)
+
+    options = {"tables": tables, "trials": 5, "refit": refit}
+    found = [run(small, digits, sn.Budget(macs=4000), **options) for _ in range(2)]
+    assert 2 <= len(tried) <= 12
+    assert min(tried) > 0.5
+    assert small.sparsity() == 0
+    assert found[0][1].chosen.sparsities == found[1][1].chosen.sparsities
+    assert all(report.chosen.measured <= 4000 for _, report in found)
+
+
+def test_what_cannot_be_is_refused_before_anything_is_measured(small, digits, tables):
+    budget = sn.Budget(macs=8000)
+    with pytest.raises(ValueError, match="errors must be one of norm, loss, not 'hope'"):
+        run(small, digits, budget, errors="hope")
+    with pytest.raises(ValueError, match="trials must be at least 0, not -1"):
+        run(small, digits, budget, trials=-1)
+    other = sn.chain({"flatten": sn.Flatten(), "only": sn.Linear(digits.train.x[0].size, digits.classes, seed=0)})
+    with pytest.raises(ValueError, match="tables must be of only, not of fc1, fc2, fc3"):
+        run(other, digits, budget, tables=tables)
+
+
+def test_a_regression_is_told_by_its_metric():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((200, 6)).astype(np.float32)
+    data = x, (x @ rng.standard_normal((6, 2))).astype(np.float32)
+    network = sn.chain({"fc1": sn.Linear(6, 16, seed=0), "relu": sn.ReLU(), "fc2": sn.Linear(16, 2, seed=1)})
+
+    def train(net):
+        sn.fit(net, data, epochs=5, seed=0, threads=1, loss=sn.losses.mean_squared_error, metric=sn.losses.r_squared)
+
+    train(network)
+    options = QUICK | {"loss": sn.losses.mean_squared_error, "metric": sn.losses.r_squared, "retrain": train}
+    _, report = sn.auto_prune(network, data, data, sn.Budget(drop=0.05, cost="macs"), **options)
+    text = str(report)
+    assert f"r_squared before it {report.accuracy_before:.4f}" in text
+    assert "budget: a drop of at most 0.05, least multiply-adds" in text
+    assert "accuracy" not in text
+    assert report.to_json()["metric"] == "r_squared"

@@ -165,7 +165,7 @@ def test_errors_by_norm_of_weights_by_hand():
     network["a"].set_weight(np.array([[1.0, 2.0], [3.0, -4.0]], np.float32))  # squares 1, 4, 9, 16 of 30
     network["b"].set_weight(np.array([[0.0, 0.0], [1.0, -1.0]], np.float32))
     scores = sn.score(network, sn.scores.l1)
-    errors = norm_errors(network, scores, find_cuts(network, scores), (0.0, 0.25, 0.5, 0.75))
+    errors = norm_errors(network, scores, find_cuts(network, scores, sn.Weight()), (0.0, 0.25, 0.5, 0.75))
     np.testing.assert_allclose(errors[0], -np.log([1, 29 / 30, 25 / 30, 16 / 30]))
     np.testing.assert_allclose(errors[1], -np.log([1, 1, 1, 1 / 2]))
 
@@ -173,9 +173,9 @@ def test_errors_by_norm_of_weights_by_hand():
 @pytest.mark.parametrize("sparsity", [0.5, 0.9])
 def test_errors_by_norm_are_what_lamp_says_of_the_weights_that_go(trained, sparsity):
     scores = sn.score(trained, sn.scores.l1)
-    cuts, lamp = find_cuts(trained, scores), sn.score(trained, sn.scores.lamp)
-    masks = cuts.cut(trained, scores, dict.fromkeys(cuts.units, sparsity)).masks()
-    told = [-np.log1p(-lamp[name][~masks[name]]).sum() for name in cuts.units]
+    cuts, lamp = find_cuts(trained, scores, sn.Weight()), sn.score(trained, sn.scores.lamp)
+    masks = {name: cuts.cut(trained, scores, {name: sparsity}).masks()[name] for name in cuts.units}
+    told = [-np.log1p(-lamp[name][~mask]).sum() for name, mask in masks.items()]
     np.testing.assert_allclose(norm_errors(trained, scores, cuts, [sparsity])[:, 0], told, rtol=1e-4)
 
 
@@ -194,7 +194,7 @@ def test_a_layer_without_any_norm_has_none_to_lose():
     network = sn.chain({"a": sn.Linear(4, 1)})
     network["a"].set_weight(np.zeros((1, 4), np.float32))
     scores = {"a": np.arange(4.0)[None]}
-    assert norm_errors(network, scores, find_cuts(network, scores), (0.0, 0.75)).tolist() == [[0, 0]]
+    assert norm_errors(network, scores, find_cuts(network, scores, sn.Weight()), (0.0, 0.75)).tolist() == [[0, 0]]
 
 
 def test_another_metric_is_called_by_its_name(trained, digits):

@@ -22,7 +22,7 @@ class Try:
     kept : bool
         Whether it is within the budget; of a time, on a machine as fast as it was for the table.
     drift : float
-        Time of the network at sparsity 0, measured in turn with this one, over that in the table: how much slower the
+        Time of a network of the table, measured in turn with this one, over that in the table: how much slower the
         machine was. 1 for other costs.
     sparsities : dict
         By unit of decision.

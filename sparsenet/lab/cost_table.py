@@ -24,7 +24,7 @@ from .latency import Latency, interleave
 from .tables import count_threads, format_table
 
 KINDS = ("latency_us", "size_bytes", "macs")
-DEFAULT_SPARSITIES = (0.0, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99)
+DEFAULT_SPARSITIES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995)
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class CostTable:
     -----
     The cost of a network is taken to be a function of the sum of its units' costs, S = sum_u c_u(s_u): C = f(S), drawn
     through what the whole network takes with all units at s_1, s_2, ...: a line between two of them, and beyond the
-    ends one of slope 1. For bytes and multiply-adds f adds a constant. Of the time it makes up for what a layer takes
-    by itself only: in one plan there is no call between two layers, and each finds other things in the caches.
+    ends one of slope 1. For bytes and multiply-adds f adds a constant. Of the time it takes off the calls
+    between two layers, which one plan has not, and adds what is no layer's.
     """
 
     sparsities: tuple[float, ...]
@@ -153,9 +153,10 @@ def measure_costs(
 ) -> CostTable:
     """Measure what each unit of decision costs at each sparsity.
 
-    The network is pruned to the same sparsity everywhere, by the scores, without structures that are gone. Then each
-    layer, with all that is folded into it, is compiled by itself for its real input shape, and all sparsities of a
-    layer are timed in turn. Bytes are those of the layer in a file of the network, MACs are counted.
+    The network is pruned to the same sparsity everywhere, by the scores, without structures that are gone, and compiled
+    as a whole. A layer's time is what its step takes in that plan, with all that is folded into it, one step after
+    another: a layer by itself would find its input and its weights in the nearest cache. The plans of all sparsities
+    are timed in turn. Bytes are those of the layer in a file of the network, MACs are counted.
 
     Parameters
     ----------
@@ -173,17 +174,24 @@ def measure_costs(
     threads = available_threads() if threads is None else check_count("threads", threads)
     tell = on_progress or (lambda text, done, total: None)
     pruned = {s: cuts.smallest(cuts.cut(network, scores, dict.fromkeys(cuts.units, s))) for s in sparsities}
-    options = {"batch": batch, "threads": threads}
-    names, by_layer = list(dict.fromkeys(name for shares in cuts.units.values() for name in shares)), {}
-    for number, name in enumerate(names, 1):
-        tell(f"measuring layer {number}/{len(names)}: {name} ...", number - 1, len(names) + 1)
-        by_layer[name] = _measure_layer(pruned, name, input_shape, seconds, **options)
+    plans, stages = [], len(pruned) + 2
+    for number, each in enumerate(pruned.values(), 1):
+        tell(f"compiling the network at sparsity {number}/{len(pruned)} ...", number - 1, stages)
+        plans.append(compile(each, input_shape, batch=batch, threads=threads))
+    names = list(dict.fromkeys(name for shares in cuts.units.values() for name in shares))
+    tell(f"measuring {len(names)} layers ...", len(pruned), stages)
+    steps = {name: _steps(network, name) for name in names}
+    times = _time_layers(plans, steps, seconds * len(names))
+    counts = {name: [_counts(each, name, input_shape) for each in pruned.values()] for name in names}
+    by_layer = {
+        name: [_cost(taken, *count) for taken, count in zip(times[name], counts[name], strict=True)] for name in names
+    }
     units = {
         name: tuple(_add({layer: by_layer[layer][k] for layer in shares}, shares) for k in range(len(sparsities)))
         for name, shares in cuts.units.items()
     }
-    tell("measuring the whole network ...", len(names), len(names) + 1)
-    whole = tuple(whole_costs(list(pruned.values()), input_shape, seconds=seconds, **options))
+    tell("measuring the whole network ...", len(pruned) + 1, stages)
+    whole = tuple(_whole(list(pruned.values()), plans, seconds))
     return CostTable(sparsities, units, cuts.units, whole, tuple(input_shape), batch, threads, describe_environment())
 
 
@@ -192,18 +200,24 @@ def whole_costs(
 ) -> list[UnitCost]:
     """What networks cost as they are: times of their plans, in turn, sizes of their files, MACs with kept weights."""
     plans = [compile(network, input_shape, batch=batch, threads=threads) for network in networks]
-    x = np.random.default_rng(0).random((batch, *input_shape), np.float32)
+    return _whole(networks, plans, seconds)
 
-    def timed(plan):
+
+def _whole(networks: Sequence[Network], plans: Sequence[Plan], seconds: float) -> list[UnitCost]:
+    def timed(plan, x):
         start = time.perf_counter()
         plan(x)
         return time.perf_counter() - start
 
-    latency = _time({number: partial(timed, plan) for number, plan in enumerate(plans)}, seconds)
+    times = _in_turn([partial(timed, plan, _input(plan)) for plan in plans], seconds)
     return [
-        _cost(taken, sum(count_bytes(network).values()), count_total(network, input_shape).macs_kept)
-        for taken, network in zip(latency.values(), networks, strict=True)
+        _cost(Latency.of(taken), sum(count_bytes(network).values()), count_total(network, plan.input_shape).macs_kept)
+        for taken, network, plan in zip(times, networks, plans, strict=True)
     ]
+
+
+def _input(plan: Plan) -> np.ndarray:
+    return np.random.default_rng(0).random((plan.batch, *plan.input_shape), np.float32)
 
 
 def _cost(latency: Latency, size: int, macs: int) -> UnitCost:
@@ -215,48 +229,47 @@ def _add(costs: Mapping[str, UnitCost], shares: Mapping[str, float]) -> UnitCost
     return UnitCost(*map(sum, zip(*parts, strict=True)))
 
 
-def alone(network: Network, name: str, input_shape: Shape) -> tuple[Network, Shape]:
-    """A layer with what a plan folds into it as a network of its own, and the shape of its input."""
+def _steps(network: Network, name: str) -> tuple[str, ...]:
+    """A layer with what a plan folds into it: the steps of the plan that may be its."""
     node = next(node for node in network.nodes if node.name == name)
     names = [name, *fold(network, node).names]
     pool = pool_behind(network, names[-1])
-    names += [pool.name] if pool else []
-    return chain({each: network[each] for each in names}), network.shapes(input_shape)[node.inputs[0]]
+    return (*names, pool.name) if pool else tuple(names)
 
 
-def _measure_layer(
-    pruned: Mapping[float, Network], name: str, input_shape: Shape, seconds: float, *, batch: int, threads: int
-) -> list[UnitCost]:
-    plans, counted = {}, []
-    for sparsity, network in pruned.items():
-        layer, shape = alone(network, name, input_shape)
-        plans[sparsity] = compile(layer, shape, batch=batch, threads=threads)
-        sizes = {key: size for key, size in count_bytes(layer).items() if key in layer.layers()}
-        counted.append((sum(sizes.values()), count_total(layer, shape).macs_kept))
-    latency = _time({sparsity: partial(_time_steps, plan) for sparsity, plan in plans.items()}, seconds)
-    return [_cost(latency[sparsity], *counts) for sparsity, counts in zip(pruned, counted, strict=True)]
+def _counts(network: Network, name: str, input_shape: Shape) -> tuple[int, int]:
+    """Bytes of a layer, with what is folded into it, in a file, and its multiply-adds."""
+    node = next(node for node in network.nodes if node.name == name)
+    layer = chain({each: network[each] for each in _steps(network, name)})
+    sizes = {key: size for key, size in count_bytes(layer).items() if key in layer.layers()}
+    return sum(sizes.values()), count_total(layer, network.shapes(input_shape)[node.inputs[0]]).macs_kept
 
 
-def _time_steps(plan: Plan) -> float:
-    """Seconds that the steps of a plan take, without what a call takes around them."""
-    x = np.random.default_rng(0).random((plan.batch, *plan.input_shape), np.float32)
-    return sum(plan.profile(x).values())
+def _time_layers(
+    plans: Sequence[Plan], steps: Mapping[str, tuple[str, ...]], seconds: float
+) -> dict[str, list[Latency]]:
+    """Of each layer, the time it takes in each plan, where it finds in the caches what those before it have left."""
+    profiles = _in_turn([partial(plan.profile, _input(plan)) for plan in plans], seconds)
+    return {
+        name: [Latency.of([sum(run.get(step, 0.0) for step in own) for run in runs]) for runs in profiles]
+        for name, own in steps.items()
+    }
 
 
-def _time(programs: Mapping[float, Callable[[], float]], seconds: float) -> dict[float, Latency]:
-    """Latency of programs that say what they took, in turn.
+def _in_turn(programs: Sequence[Callable[[], object]], seconds: float) -> list[list]:
+    """What programs give back that say what they took, called in turn.
 
     Each call that counts follows one of the same program that does not, so that the caches hold what the program itself
     has left there, as where it runs alone.
     """
-    times = {key: [] for key in programs}
+    found = [[] for _ in programs]
 
-    def twice(key, program):
+    def twice(number, program):
         def call():
             program()
-            times[key].append(program())
+            found[number].append(program())
 
         return call
 
-    interleave({key: twice(key, program) for key, program in programs.items()}, seconds)
-    return {key: Latency.of(taken[1:]) for key, taken in times.items()}  # the first call was the warm-up
+    interleave({number: twice(number, program) for number, program in enumerate(programs)}, seconds)
+    return [each[1:] for each in found]  # the first call was the warm-up

@@ -9,6 +9,7 @@ from ..checks import check_known
 from ..nn.network import Network
 from ..pruning.cycle import prune_targets
 from ..pruning.granularity import Arrays, Granularity
+from ..pruning.search import norm_lost
 from ..pruning.strategies import Strategy, lowest_in_layer
 from ..pruning.surgery import remove_pruned_structures
 from ..pruning.targets import Targets, find_targets
@@ -73,33 +74,14 @@ def find_cuts(network: Network, scores: Arrays, granularity: Granularity, exclud
 
 
 def norm_errors(network: Network, scores: Arrays, cuts: Cuts, levels: Sequence[float]) -> np.ndarray:
-    """How much of its norm a unit loses, by its logarithm: errors (units, levels) that need no data.
+    """Errors (units, levels) of each unit of decision pruned alone, by the norm that goes: see `norm_lost`.
 
-    Notes
-    -----
-    e_u(s) = - sum over l of ln(||m_l w_l||^2 / ||w_l||^2)
-
-    with m_l the masks of all layers once unit u alone is pruned to s: for weights those of one layer, for structures
-    those of what makes and what reads them. It is 0 for nothing, and without bound for all of a layer, however little
-    its loss would tell: signals pass the layers one after another, and their norms multiply.
-
-    With a layer's smallest weights gone it is - sum of ln(1 - I_u) over them, I_u the score of `lamp` (Lee et al.
-    2021):
-    where each weight costs the same, the least sum of errors is what global pruning by that score finds, near enough;
-    with times or bytes as costs it is more than that.
+    Those of a layer are of its own weights; of structures they add up over all layers that make and that read them.
     """
-    rows = []
-    norms = _squared_norms(network)
+    weights, rows = network.weights(), []
     for unit in cuts.units:
-        pruned = [_squared_norms(cuts.cut(network, scores, {unit: level})) for level in levels]
-        rows.append(
-            [-sum(np.log(own[name] / norms[name]) for name in norms if own[name] < norms[name]) for own in pruned]
-        )
+        # a neuron that has lost all its weights takes those that read it along: they count for their own layer
+        names = [unit] if cuts.targets.pools is None else list(weights)
+        pruned = (cuts.cut(network, scores, {unit: level}).masks() for level in levels)
+        rows.append([sum(norm_lost(weights[name].value, masks[name]) for name in names) for masks in pruned])
     return np.array(rows)
-
-
-def _squared_norms(network: Network) -> dict[str, float]:
-    """Of each layer's weights; never 0."""
-    tiny = np.finfo(np.float64).tiny
-    norms = {name: np.vdot(own.value, own.value) for name, own in network.weights().items()}
-    return {name: max(float(norm), tiny) for name, norm in norms.items()}

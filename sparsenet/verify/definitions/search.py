@@ -1,8 +1,19 @@
 """The best choice within a budget: all of them tried."""
 
+import math
 from itertools import product
 
 import numpy as np
+
+
+def norm_lost(weight: np.ndarray, mask: np.ndarray) -> float:
+    """One weight after another goes, and takes its part of the norm that is left."""
+    left, lost = sum(w * w for w in weight.ravel().tolist()), 0.0
+    for w, kept in zip(weight.ravel().tolist(), mask.ravel().tolist(), strict=True):
+        if not kept:
+            lost -= math.log1p(-w * w / left)
+            left -= w * w
+    return lost
 
 
 def best_choice(errors: np.ndarray, costs: np.ndarray, budget: float, **ignored: int) -> tuple[int, ...]:

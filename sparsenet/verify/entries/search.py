@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...pruning.search import allocate
-from ..definitions.search import best_choice
-from ..entry import EXACT, Comparison, Entry
+from ...pruning.search import allocate, norm_lost
+from ..definitions import search as define
+from ..entry import EXACT, ROUNDING, Comparison, Entry
 
 
 def _whole_bins(function, oracle, rng: np.random.Generator) -> Iterator[Comparison]:
@@ -19,12 +19,30 @@ def _whole_bins(function, oracle, rng: np.random.Generator) -> Iterator[Comparis
             yield f"{layers} layers, {spare} to spare", found, oracle(errors, costs, least + spare)
 
 
+def _masks(function, oracle, rng: np.random.Generator) -> Iterator[Comparison]:
+    for shape in ((7, 5), (4, 3, 2, 2)):
+        weight = rng.standard_normal(shape)
+        for sparsity in (0.0, 0.3, 0.9):
+            mask = rng.random(shape) >= sparsity
+            mask.flat[0] = True
+            yield f"{shape}, about {sparsity} gone", function(weight, mask), oracle(weight, mask)
+
+
 ENTRIES = (
+    Entry(
+        "search.norm_lost",
+        "allocation",
+        norm_lost,
+        define.norm_lost,
+        _masks,
+        "Lee et al. 2021 (LAMP), its score summed over what goes",
+        ROUNDING,
+    ),
     Entry(
         "search.allocate",
         "allocation",
         allocate,
-        best_choice,
+        define.best_choice,
         _whole_bins,
         "Frantar & Alistarh 2022 (SPDY), section 3",
         EXACT,
