@@ -144,6 +144,53 @@ def test_other_tables_are_those_of_the_stored_results(monkeypatch):
         assert line in lines
 
 
+def test_tables_of_other_cpus_of_budgets_and_of_retraining_are_those_of_the_stored_results(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import budgets
+    import distillation
+    import robustness
+    import tables
+
+    cases = stored("amd-epyc-znver3/run-1t.json")["cases"]
+    found = {name: stored(f"budgets-{name}.json") for name in ("lenet_5", "resnet20", "vgg_small")}
+    shown = [tables.means_table(cases), tables.targets_table(cases), budgets.table(found)]
+    shown += [module.format_table(stored(f"{module.__name__}.json")) for module in (distillation, robustness)]
+    lines = LONG.splitlines()
+    for line in "\n".join(shown).splitlines():
+        assert line in lines
+
+
+def test_robustness_in_short_is_that_of_the_stored_results(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from robustness import spread
+
+    seeds = stored("robustness.json")["seeds"]
+    for shown, name in {"0 %": "dense", "90 %": "90 %", "95 %": "95 %", "98 %": "98 %"}.items():
+        pairs = [
+            [spread([rows[f"{name}, {how}"][key] for rows in seeds]) for how in ("plain", "augmented")]
+            for key in ("accuracy", "mean", "calibration", "agreement")
+        ]
+        assert cells_of(TEXT, "Results", shown) == [" → ".join(pair) for pair in pairs]
+
+
+def test_sentences_on_other_cpus_and_on_files_are_those_of_the_stored_results(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import tables
+
+    text = " ".join(TEXT.split())
+    gains = {
+        (row["group"], row["sparsity"]): row["over_best_dense"]
+        for row in stored("amd-epyc-znver3/run-1t.json")["means"]
+    }
+    for group in ("conv", "networks"):
+        assert " / ".join(tables.ratio(gains[group, sparsity]) for sparsity in (0.7, 0.8, 0.9, 0.95)) in text
+    assert f"and {tables.ratio(gains['dense', 0.0])} for dense convolutions" in text
+    files = stored("deep_compression.json")
+    for name in ("lenet_5_shifted", "lenet_300_100_shifted"):
+        row = files[name]["rows"][-1]
+        assert re.search(rf"{row['bytes']:,}( bytes)? at {row['error']:.2f} %", text)
+
+
 def test_training_beside_torch_is_that_of_the_stored_results():
     for task, engines in stored("beside_torch.json")["results"].items():
         if task.startswith("training"):
