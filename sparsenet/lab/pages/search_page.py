@@ -18,8 +18,8 @@ def search_section(
     """The tries of a search with prediction beside measurement, its choice, and the tables that it went by."""
     kind = search.budget.kind
     said = (
-        f"The budget: {search.budget}. How much of each layer goes was found from what that does to the loss and what "
-        f"it costs here, both measured. It stopped: {search.stopped}."
+        f"The budget: {search.budget}. How much of each layer goes was found from what pruning takes from it and "
+        f"from what it costs here, as measured. It stopped: {search.stopped}."
     )
     head = ("try", "asked for", "predicted", "measured", "drift", "ratio", "validation", "within it")
     rows = [_try(kind, show, number, each) for number, each in enumerate(search.tries, 1)]
