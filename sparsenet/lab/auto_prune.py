@@ -1,4 +1,4 @@
-"""Pruning to a budget: how much of each layer goes is found from what that takes from it and what it saves, measured."""
+"""Pruning to a budget: how much of each layer goes is found from what that takes and what it saves, both measured."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
