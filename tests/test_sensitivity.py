@@ -141,7 +141,8 @@ def test_a_loss_that_is_not_finite_is_null_in_json(table):
     assert report.to_json()["units"]["a"]["loss"] == [1.0, None]
 
 
-def test_the_command(trained, tmp_path, capsys):
+def test_the_command(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("SPARSENET_DATA", raising=False)
     sn.save_network(tmp_path / "net.sparsenet", trained)
     out = tmp_path / "out"
     assert cli.main(["sensitivity", str(tmp_path / "net.sparsenet"), "--quick", "--filters", "--out", str(out)]) == 0

@@ -1,6 +1,7 @@
-"""The best choice within a budget: all of them tried."""
+"""The best choice within a budget: all of them tried. A local search, number by number."""
 
 import math
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -25,3 +26,19 @@ def best_choice(errors: np.ndarray, costs: np.ndarray, budget: float, **ignored:
 
     choices = product(range(errors.shape[1]), repeat=len(errors))
     return min((total(errors, choice), choice) for choice in choices if total(costs, choice) <= budget)[1]
+
+
+def local_search(
+    judge: Callable[[np.ndarray], float], layers: int, trials: int, rng: np.random.Generator
+) -> tuple[list[float], float]:
+    """From ln c = 0, half of the logarithms move in each trial, by less and less; the best stays."""
+    best, least = [0.0] * layers, judge(np.ones(layers))
+    for trial in range(trials):
+        width = 10 ** -(trial / max(trials - 1, 1))
+        moves = [rng.random() < 0.5 for _ in range(layers)]
+        steps = [rng.standard_normal() for _ in range(layers)]
+        tried = [a + width * step if move else a for a, step, move in zip(best, steps, moves, strict=True)]
+        loss = judge(np.exp(tried))
+        if loss < least:
+            best, least = tried, loss
+    return [math.exp(a) for a in best], least

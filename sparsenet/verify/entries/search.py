@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...pruning.search import allocate, norm_lost
+from ...pruning.search import allocate, norm_lost, search_coefficients
 from ..definitions import search as define
 from ..entry import EXACT, ROUNDING, Comparison, Entry
 
@@ -28,6 +28,19 @@ def _masks(function, oracle, rng: np.random.Generator) -> Iterator[Comparison]:
             yield f"{shape}, about {sparsity} gone", function(weight, mask), oracle(weight, mask)
 
 
+def _hidden_best(function, oracle, rng: np.random.Generator) -> Iterator[Comparison]:
+    """A loss that is the least at coefficients which the search does not know."""
+    for layers, trials in ((1, 0), (2, 1), (3, 40)):
+        hidden, seed = rng.standard_normal(layers), int(rng.integers(1 << 30))
+
+        def judge(c: np.ndarray, hidden: np.ndarray = hidden) -> float:
+            return float(np.square(np.log(c) - hidden).sum())
+
+        found, right = (each(judge, layers, trials, np.random.default_rng(seed)) for each in (function, oracle))
+        for what, one, other in zip(("coefficients", "loss"), found, right, strict=True):
+            yield f"{layers} layers, {trials} trials, {what}", one, other
+
+
 ENTRIES = (
     Entry(
         "search.norm_lost",
@@ -36,6 +49,15 @@ ENTRIES = (
         define.norm_lost,
         _masks,
         "Lee et al. 2021 (LAMP), its score summed over what goes",
+        ROUNDING,
+    ),
+    Entry(
+        "search.search_coefficients",
+        "allocation",
+        search_coefficients,
+        define.local_search,
+        _hidden_best,
+        "Frantar & Alistarh 2022 (SPDY), section 3, with steps of its own",
         ROUNDING,
     ),
     Entry(
