@@ -330,7 +330,33 @@ def test_a_regression_is_told_by_its_metric():
     options = QUICK | {"loss": sn.losses.mean_squared_error, "metric": sn.losses.r_squared, "retrain": train}
     _, report = sn.auto_prune(network, data, data, sn.Budget(drop=0.05, cost="macs"), **options)
     text = str(report)
-    assert f"r_squared before it {report.accuracy_before:.4f}" in text
+    assert f"R^2 before it {report.accuracy_before:.4f}" in text
     assert "budget: a drop of at most 0.05, least multiply-adds" in text
     assert "accuracy" not in text
-    assert report.to_json()["metric"] == "r_squared"
+    assert report.to_json()["metric"] == "R^2"
+
+
+def test_a_budget_that_cannot_be_kept_is_refused_before_anything_is_trained(small, digits):
+    def train(network):
+        raise AssertionError("trained in vain")
+
+    with pytest.raises(ValueError, match="at least"):
+        run(small, digits, sn.Budget(macs=1), retrain=train)
+
+
+def test_where_no_drop_is_kept_it_says_that_alone(small, digits):
+    def spoil(network):
+        bias = network["fc3"].bias.value
+        bias[0] += 1e3  # all images are of the first class
+
+    found, report = run(small, digits, sn.Budget(drop=0.0, cost="macs"), retrain=spoil)
+    assert report.chosen is None
+    assert report.stopped == "nothing that was tried is within the drop, the network is as it was"
+    assert np.array_equal(found(digits.test.x), small(digits.test.x))
+
+
+def test_tables_of_another_granularity_are_refused(small, digits):
+    _, report = run(small, digits, sn.Budget(size_bytes=1e9), exclude=("fc3",))
+    options = {"exclude": ("fc3",), "granularity": sn.Filter(), "tables": report.sensitivity}
+    with pytest.raises(ValueError, match="granularity"):
+        run(small, digits, sn.Budget(size_bytes=1e9), **options)

@@ -241,6 +241,13 @@ def test_selected_units_and_columns_of_a_normalised_weight_keep_their_values(lay
     assert np.array_equal(weight.value, value)
 
 
+@pytest.mark.parametrize("samples", [1, 3, 6])
+def test_a_wider_layer_takes_narrower_samples(samples):
+    layer = sn.chain({"fc": sn.Linear(5, 4, seed=0)}).astype(np.float64)["fc"]
+    x = np.random.default_rng(0).standard_normal((samples, 5)).astype(np.float32)
+    assert np.allclose(layer.forward(x), x @ layer.weight.value.T, atol=1e-5)
+
+
 def test_no_samples_are_flattened_to_no_rows():
     assert sn.Flatten().forward(np.zeros((0, 3, 2, 5), np.float32)).shape == (0, 30)
 

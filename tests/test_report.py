@@ -157,6 +157,15 @@ def test_long_names_are_cut_in_figures():
     assert figures.label("the_first_layer_of_the_second_block") == "the_first...econd_block"
 
 
+def test_confusion_of_narrow_labels():
+    assert np.trace(confusion(np.arange(20, dtype=np.uint8), np.eye(20))) == 20
+
+
+def test_a_convolution_too_large_for_tiles_is_told_as_a_matrix():
+    for outputs, told in ((4, "a tile for each filter"), (200, "a row for each output")):
+        assert told in mask_pictures.mask_figure("conv", np.ones((outputs, outputs, 3, 3), bool))
+
+
 def test_confusion_by_hand():
     outputs = np.eye(3)[[0, 1, 1, 2, 0]]
     counts = confusion(np.array([0, 1, 0, 2, 2]), outputs)

@@ -114,9 +114,10 @@ def _may_be_dense(folded: FoldedLayer, setting: Setting) -> bool:
 
 
 def _split(form: str) -> tuple[str, str]:
-    """A form, and how its tiles are made: "8 lanes", "in place", or ""."""
+    """A form of the engine's own kernels, and how its tiles are made: "8 lanes", "in place", or ""."""
     base, _, way = form.partition(", ")
-    return (base, way) if re.fullmatch(rf"\d+ lanes|{IN_PLACE}", way) else (form, "")
+    own = re.fullmatch(r"csr|dense|bsr \d+x1", base) and re.fullmatch(rf"8 lanes|16 lanes|{IN_PLACE}", way)
+    return (base, way) if own else (form, "")
 
 
 def _widths(name: str, rows: int, several: bool, way: str) -> list[tuple[str, tuple[int, ...]]]:

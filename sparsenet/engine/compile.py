@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from ..checks import check_count, check_known, check_positive, check_shape
+from ..kernels.depthwise_conv import DepthwiseSizes
 from ..machine.threads import available_threads
 from ..machine.threads import threads as use_threads
 from ..machine.vectors import WIDTHS
@@ -210,18 +211,20 @@ class _Frozen:
     ) -> tuple[CompiledStep, tuple[str, ...], tuple[str, ...]]:
         """A convolution with what fits behind it, a sum or a max pooling: the step, all folded into it, what it reads.
 
-        Unless the form was `fixed`, pooling is left apart where that is faster.
+        Unless the form was `fixed`, pooling is left apart where that is faster. A step that reads its input in place
+        cannot be fused: it stays where it was asked for, and where no pooling follows.
         """
         names, matrix, tile = folded.names, candidate.matrix(), candidate.compiled.tile
         widths = (tile.width,) if tile else WIDTHS
         last = names[-1] if names else node.name
-        pool = pool_behind(self.network, last)
+        in_place = isinstance(candidate.compiled.sizes, DepthwiseSizes)
+        pool = None if in_place and fixed else pool_behind(self.network, last)
         if pool:
             fused = lower_convolution(folded, matrix, setting.input_shape, pool=True, widths=widths)
             after = lower_plain(pool.layer, setting.shape, self.shapes[pool.name])
             if fused and (fixed or pays(fused, [candidate.compiled, after], setting)):
                 return fused, (*names, pool.name), node.inputs
-        added = None if folded.relu else addition_behind(self.network, last)
+        added = None if folded.relu or in_place else addition_behind(self.network, last)
         if added and added.name not in self._folded:
             behind = relu_behind(self.network, added)
             ahead = replace(folded, relu=bool(behind))

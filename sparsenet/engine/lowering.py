@@ -246,7 +246,7 @@ def lower_single(folded: FoldedLayer, matrix: csr_array, *, batch: int = 1) -> C
         packed=2 * inputs if pairs else 0,
         samples=2 if pairs else 1,
         parts=len(weights.bias) // (LINE if sliced else 1),
-        work=LINE * count_weights(weights),  # numbers are gathered one by one
+        work=(1 + pairs) * LINE * count_weights(weights),  # numbers are gathered one by one
     )
 
 

@@ -24,7 +24,7 @@ def matmul(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 def _multiply_samples(start: int, stop: int, x: np.ndarray, weight: np.ndarray, y: np.ndarray) -> None:
     for sample, row in zip(x, y, strict=True):
-        np.dot(weight[start:stop], sample, out=row[start:stop])
+        np.matmul(weight[start:stop], sample, out=row[start:stop])
 
 
 def linear_into(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, y: np.ndarray, *, relu: bool = False) -> None:

@@ -131,6 +131,8 @@ def auto_prune(
     cuts = find_cuts(network, scores, **taken)
     if tuple(cuts.units) != tuple(found.costs.units):
         raise ValueError(f"tables must be of {', '.join(cuts.units)}, not of {', '.join(found.costs.units)}")
+    if found.granularity != str(granularity):
+        raise ValueError(f"tables must be of granularity {granularity}, not {found.granularity}")
     search = _Search(
         network,
         budget,
@@ -265,6 +267,9 @@ class _Search:
         before = self.judged(self.network)
         while True:
             best = self._nearest(aim, tries, done)
+            cheapest = best.sparsities == self.allocation(0.0)
+            if cheapest and best.steady > limit:
+                raise BudgetError(limit, best.steady)
             network = self.retrained(best.sparsities)
             measured, drift = self.measured(network, best.predicted)
             found = {
@@ -277,7 +282,7 @@ class _Search:
             done.append(last)
             if last.kept:
                 return network, self._report(done, last, before, "within the budget")
-            if best.sparsities == self.allocation(0.0):
+            if cheapest:
                 raise BudgetError(limit, last.steady)
             aim *= min(STEP, aim / last.steady)
 
@@ -290,7 +295,7 @@ class _Search:
             last = own[-1]
             near = last.kept and last.steady >= (1 - NEAR) * aim
             again = last.kept and last.sparsities in [each.sparsities for each in own[:-1]]
-            if near or again or not any(last.sparsities.values()):
+            if near or again or (last.kept and not any(last.sparsities.values())):
                 break
             # too dear: less than this choice was predicted to cost, so that it is another one
             asked = (asked if last.kept else min(asked, last.predicted)) * aim / last.steady
@@ -327,7 +332,7 @@ class _Search:
             if high <= (1 + NEAR) * low:
                 break
         stopped = "the cheapest within the drop is found" if high <= (1 + NEAR) * low else "no more tries"
-        stopped += "" if chosen else ": nothing that was tried is within the drop, the network is as it was"
+        stopped = stopped if chosen else "nothing that was tried is within the drop, the network is as it was"
         return best, self._report(done, chosen, before, stopped)
 
     def _report(self, done: list[Try], chosen: Try | None, before: float, stopped: str) -> AutoPruneReport:

@@ -222,6 +222,7 @@ def _measure(
 
     def profiled(form, plan):
         def call():
+            plan(x)
             taken = plan.profile(x)
             for name in rows:
                 times[form][name].append(sum(taken.get(part, 0) for part in (name, *together.get(name, ()))))

@@ -1,7 +1,7 @@
 """The whole process on one data set: train, prune round by round, compile, measure, write it all down."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from ..files.checkpoint import count_bytes, save_network
 from ..nn.counting import count_total
 from ..nn.models import MODELS
 from ..nn.network import Network
-from ..nn.optimizers import Movement, cosine
+from ..nn.optimizers import SGD, Movement, cosine
 from ..nn.training import Epoch, evaluate, fit
 from ..pruning.cycle import PruneHistory, iterative_prune
 from ..pruning.quantities import OF_A_BATCH, OF_ALL_BATCHES
@@ -37,6 +37,7 @@ from .report import describe_gain
 from .task import task_of
 
 BATCH = 64
+RATES = {"lenet_5": 0.02}  # of SGD, for a network that diverges at the rate which the others are trained with
 FILES = ("dense.sparsenet", "pruned.sparsenet", "compacted.sparsenet", "accuracy.png", "summary.json", "report.html")
 Seed = int | np.random.Generator
 
@@ -123,7 +124,7 @@ def _report(
         task_of(data),
         summary,
         headline,
-        asdict(experiment) | {"out": folder},
+        _arguments(experiment) | {"out": folder},
         history,
         found,
         reports,
@@ -136,6 +137,12 @@ def _report(
     )
     write_text(folder / "report.html", run_page(record, *show(run_pictures(record), narrator.progress)))
     return summary
+
+
+def _arguments(experiment: Experiment) -> dict:
+    """The options that the command has to be given to repeat it: a budget takes the place of three."""
+    unused = ("sparsity", "schedule", "max_drop") if experiment.budget else ()
+    return {name: value for name, value in asdict(experiment).items() if name not in unused}
 
 
 def _tell(reports: dict[int, CostReport], pruned: Network, summary: dict, data: Dataset, narrator: Narrator) -> str:
@@ -163,6 +170,8 @@ def _fit(
     """Training and retraining alike: the task's optimiser, its learning rate falling to zero along a cosine."""
     task = task_of(data)
     optimizer = task.optimizer
+    if isinstance(optimizer, SGD):
+        optimizer = replace(optimizer, lr=RATES.get(experiment.model, optimizer.lr))
     if "movement" in needs_of(CRITERIA[experiment.criterion]):
         optimizer = Movement(optimizer)
     return fit(
@@ -248,6 +257,7 @@ def _prune_to_budget(
 
 def _plot(folder: Path, history: PruneHistory, data: Dataset, narrator: Narrator) -> None:
     if not history.rounds:
+        (folder / "accuracy.png").unlink(missing_ok=True)  # of an earlier run
         return
     points = [(0.0, history.baseline_accuracy)] + [(r.sparsity, r.accuracy) for r in history.rounds]
     columns = zip(*points, strict=True)

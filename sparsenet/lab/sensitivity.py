@@ -1,12 +1,12 @@
 """How much each layer can spare, beside what it costs: loss, accuracy, time, bytes and multiply-adds by sparsity."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..checks import check_data
-from ..nn.losses import accuracy, softmax_cross_entropy
+from ..nn.losses import accuracy, r_squared, softmax_cross_entropy
 from ..nn.network import Network
 from ..nn.training import Data, Evaluation, Loss, Metric, evaluate
 from ..pruning.granularity import Granularity, Weight
@@ -61,13 +61,9 @@ class Sensitivity:
         return np.array(rows)
 
     def to_json(self) -> dict:
-        """The report as plain numbers; a loss that is not finite is None."""
+        """The report as plain numbers; an accuracy or a loss that is not finite is None."""
         found = {
-            name: {
-                "accuracy": list(self.accuracy[name]),
-                "loss": [value if np.isfinite(value) else None for value in self.loss[name]],
-            }
-            for name in self.accuracy
+            name: {"accuracy": _finite(self.accuracy[name]), "loss": _finite(self.loss[name])} for name in self.accuracy
         }
         named = {"criterion": self.criterion, "granularity": self.granularity, "sparsities": list(self.sparsities)}
         named |= {"metric": self.metric}
@@ -110,9 +106,13 @@ class Sensitivity:
         return format_table([head, *((short_name(name), *map(show, row)) for name, row in rows.items())])
 
 
+def _finite(values: Iterable[float]) -> list[float | None]:
+    return [value if np.isfinite(value) else None for value in values]
+
+
 def metric_name(metric: Metric) -> str:
-    """What tables call a metric."""
-    return getattr(metric, "__name__", "metric")
+    """What tables call a metric: its function's name, but R^2 as it is written."""
+    return "R^2" if metric is r_squared else getattr(metric, "__name__", "metric")
 
 
 def describe_metric(name: str, value: float) -> str:

@@ -19,7 +19,7 @@ class Task:
     percent : bool
         Whether the metric is a part of the images: R^2 is none.
     optimizer : Optimizer
-        What trains every one of `nn.models`. The gradient of a squared error grows with the error, and at no learning
+        What trains `nn.models`. The gradient of a squared error grows with the error, and at no learning
         rate does SGD suit all of them: Adam's steps do not depend on its size.
     """
 

@@ -16,7 +16,9 @@ def confusion(labels: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     [[1, 0], [1, 1]]
     """
     classes = outputs.shape[1]
-    return np.bincount(labels * classes + outputs.argmax(axis=1), minlength=classes**2).reshape(classes, classes)
+    return np.bincount(labels.astype(np.int64) * classes + outputs.argmax(axis=1), minlength=classes**2).reshape(
+        classes, classes
+    )
 
 
 def confusion_table(name: str, counts: np.ndarray) -> Markup:

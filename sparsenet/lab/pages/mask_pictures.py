@@ -12,8 +12,8 @@ STRIP = 3  # pixels of the height of the strip that tells the kept columns
 
 def mask_figure(name: str, mask: np.ndarray) -> Markup:
     """A mask as a picture with what it shows in words."""
-    tiled = mask.ndim == 4 and mask[0, 0].size > 1
-    levels = tile_filters(mask) if tiled else bitmap(mask.reshape(len(mask), -1))
+    tiles = tile_filters(mask) if mask.ndim == 4 and mask[0, 0].size > 1 else None
+    levels = bitmap(mask.reshape(*mask.shape[:2], -1).mean(axis=2)) if tiles is None else tiles
     kept = f"{int(mask.sum()):,} of {mask.size:,} weights are kept"
     alt = f"Mask of {name}, {f' {TIMES} '.join(map(str, mask.shape))}: {kept}, {_kept_parts(mask)}."
     height, width = levels.shape
@@ -21,7 +21,8 @@ def mask_figure(name: str, mask: np.ndarray) -> Markup:
     times = max(1, MOST // (2 * width))  # whole pixels for each of its own
     size = {"width": width, "height": height, "style": f"max-width: {times * width}px"}
     picture = tag("img", src=address, alt=alt, class_="enlarged" if times > 1 else None, **size)
-    how = "a tile for each filter and input channel" if tiled else "a row for each output, a column for each input"
+    matrix = "a row for each output, a column for each input"
+    how = matrix if tiles is None else "a tile for each filter and input channel"
     return figure(picture, f"{name}: {kept}, {_kept_parts(mask)} ({how})")
 
 
@@ -33,10 +34,11 @@ def _kept_parts(mask: np.ndarray) -> str:
     return f"{outputs:,} of {len(mask):,} {what[0]} and {inputs:,} of {mask.shape[1]:,} {what[1]} keep one"
 
 
-def tile_filters(mask: np.ndarray) -> np.ndarray:
-    """Levels of a convolution's mask (outputs, inputs, height, width): a row of tiles for each filter.
+def tile_filters(mask: np.ndarray) -> np.ndarray | None:
+    """Levels of a convolution's mask (outputs, inputs, height, width): a row of tiles for each filter; or None.
 
-    With few input channels several filters share a row, so that the picture is about as wide as high.
+    With few input channels several filters share a row, so that the picture is about as wide as high. None where it
+    would be too large.
     """
     outputs, inputs, height, width = mask.shape
     across = max(1, round(np.sqrt(outputs / inputs))) if inputs <= FEW else 1
@@ -45,9 +47,7 @@ def tile_filters(mask: np.ndarray) -> np.ndarray:
     levels[:outputs, :, :height, :width] = np.where(mask, KEPT, GONE)
     rows = levels.reshape(down, across, inputs, height + 1, width + 1).transpose(0, 3, 1, 2, 4)
     picture = rows.reshape(down * (height + 1), across * inputs * (width + 1))[:-1, :-1]
-    if max(picture.shape) <= MOST:
-        return picture
-    return bitmap(mask.mean(axis=(2, 3)))
+    return picture if max(picture.shape) <= MOST else None
 
 
 def bitmap(matrix: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from .plots import draw_sensitivity_accuracy, draw_sensitivity_time
 def search_section(
     search: AutoPruneReport, figures: Mapping[str, Markup], show: Callable[[float], str]
 ) -> tuple[str, Markup]:
-    """The tries of a search with prediction beside measurement, its choice, and the tables that it went by."""
+    """The tries of a search with prediction beside measurement, its choice, what each layer alone loses and costs."""
     kind = search.budget.kind
     said = (
         f"The budget: {search.budget}. How much of each layer goes was found from what pruning takes from it and "

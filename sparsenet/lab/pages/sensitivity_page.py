@@ -19,10 +19,11 @@ def sensitivity_page(
     most, start = report.sparsities[-1], next(iter(report.accuracy.values()))[0]
     falls = {name: start - values[-1] for name, values in report.accuracy.items()}
     worst, least = max(falls, key=falls.get), min(falls, key=falls.get)
+    points = " points" if report.metric == "accuracy" else ""
     headline = (
-        f"Pruned alone to {100 * most:g} % by {report.criterion}, without retraining, {worst} changes the "
-        f"{report.unit} the most, by {report.show_change(-falls[worst])} from {describe_metric(report.metric, start)}, "
-        f"and {least} the least, by {report.show_change(-falls[least])}."
+        f"Pruned alone to {100 * most:g} % by {report.criterion}, without retraining, {worst} costs the most "
+        f"{report.metric}: {report.show_change(-falls[worst])}{points} from {describe_metric(report.metric, start)}; "
+        f"{least} the least: {report.show_change(-falls[least])}{points}."
     )
     first = tag("p", note, class_="note") if note else ""
     sections = [

@@ -30,7 +30,7 @@ def best_choice(errors: np.ndarray, costs: np.ndarray, budget: float, **ignored:
 
 def local_search(
     judge: Callable[[np.ndarray], float], layers: int, trials: int, rng: np.random.Generator
-) -> tuple[list[float], float]:
+) -> tuple[np.ndarray, float]:
     """From ln c = 0, half of the logarithms move in each trial, by less and less; the best stays."""
     best, least = [0.0] * layers, judge(np.ones(layers))
     for trial in range(trials):
@@ -41,4 +41,4 @@ def local_search(
         loss = judge(np.exp(tried))
         if loss < least:
             best, least = tried, loss
-    return [math.exp(a) for a in best], least
+    return np.array([math.exp(a) for a in best]), least
