@@ -116,7 +116,7 @@ def _may_be_dense(folded: FoldedLayer, setting: Setting) -> bool:
 def _split(form: str) -> tuple[str, str]:
     """A form of the engine's own kernels, and how its tiles are made: "8 lanes", "in place", or ""."""
     base, _, way = form.partition(", ")
-    own = re.fullmatch(r"csr|dense|bsr \d+x1", base) and re.fullmatch(rf"8 lanes|16 lanes|{IN_PLACE}", way)
+    own = re.fullmatch(r"csr|dense|bsr \d+x1", base) and re.fullmatch(rf"(4|8|16) lanes|{IN_PLACE}", way)
     return (base, way) if own else (form, "")
 
 
