@@ -25,18 +25,17 @@ committed).
 
 import argparse
 import json
-import time
 from functools import partial
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import mean, stdev
 
 import numpy as np
 
 import sparsenet as sn
-from sparsenet.lab.cost_table import measure_costs, whole_costs
+from sparsenet.lab.cost_table import count_whole, measure_costs
 from sparsenet.lab.cuts import find_cuts
 from sparsenet.lab.environment import describe_environment
-from sparsenet.lab.latency import interleave
+from sparsenet.lab.latency import measure
 from sparsenet.lab.sensitivity import Sensitivity
 
 HERE = Path(__file__).parent
@@ -128,25 +127,16 @@ def rival(network, scope, limit, figure, retrain):
 def figure(network, kind, shape, beside):
     """What a network costs; a time as a part of that of the plan `beside`, in turn."""
     if kind != "latency_us":
-        return getattr(whole_costs([network], shape, batch=1, threads=1, seconds=0.001)[0], kind)
+        return count_whole(network, shape)[kind]
     plans = sn.compile(network, shape, batch=1, threads=1), beside
-    own, other = (median(each) for each in times_in_turn(plans, 0.2))
+    own, other = times_in_turn(plans, 0.2)
     return own / other
 
 
 def times_in_turn(plans, seconds):
-    """Of each plan, seconds of calls that follow another one of the same."""
+    """Median microseconds of each plan, in turn."""
     x = np.random.default_rng(0).random((plans[0].batch, *plans[0].input_shape), np.float32)
-    found = [[] for _ in plans]
-
-    def call(plan, times):
-        plan(x)
-        start = time.perf_counter()
-        plan(x)
-        times.append(time.perf_counter() - start)
-
-    interleave({number: partial(call, *each) for number, each in enumerate(zip(plans, found, strict=True))}, seconds)
-    return found
+    return [each.median_us for each in measure({n: partial(plan, x) for n, plan in enumerate(plans)}, seconds).values()]
 
 
 def compare(model, seed, done, trials):
@@ -223,7 +213,7 @@ def ratios(network, scores, cuts, shape, batch, count):
         nearest = int(np.abs(np.log(known / predicted)).argmin())
         if nearest not in alike:
             alike[nearest] = plan_of(dict.fromkeys(cuts.units, table.sparsities[nearest]))
-        own, beside = (median(each) for each in times_in_turn((plan_of(sparsities), alike[nearest]), 0.3))
+        own, beside = times_in_turn((plan_of(sparsities), alike[nearest]), 0.3)
         found.append(own / beside * known[nearest] / predicted)
     return found
 

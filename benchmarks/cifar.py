@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from subsets import part_of
 
 import sparsenet as sn
-from sparsenet.data.datasets import positions_in_class
 from sparsenet.lab.environment import describe_environment
 from sparsenet.lab.latency import measure
 from sparsenet.nn.counting import count_total
@@ -29,12 +29,6 @@ DENSE, COMPACT, SPARSE = "dense", "channelwise 50 %, compacted", "proportional 9
 FORMS = {DENSE: "dense", COMPACT: "dense", SPARSE: "auto"}  # of the plans
 BATCHES, SHAPE = (1, 32), (3, 32, 32)
 AUGMENT = sn.augment.compose(sn.augment.shift(4), sn.augment.flip())
-
-
-def part_of(split, images):
-    """The first images of each class, as many of each."""
-    chosen = positions_in_class(split.y) < images // 10
-    return sn.Split(split.x[chosen], split.y[chosen])
 
 
 def train(network, data, epochs, lr, options):

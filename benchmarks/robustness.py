@@ -16,9 +16,9 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import numpy as np
+from subsets import part_of
 
 import sparsenet as sn
-from sparsenet.data.datasets import positions_in_class
 from sparsenet.lab.environment import describe_environment
 
 RESULT = Path(__file__).parent / "results" / "robustness.json"
@@ -27,12 +27,6 @@ AUGMENT = sn.augment.compose(sn.augment.shift(2), sn.augment.rotate(15), sn.augm
 SPARSITIES = (0.9, 0.95, 0.98)
 ROUNDS = (1, 2)  # epochs of retraining in each round of pruning
 LR = 0.02
-
-
-def part_of(split, count):
-    """The first images of each class, `count` in all."""
-    chosen = positions_in_class(split.y) < count // 10
-    return sn.Split(split.x[chosen], split.y[chosen])
 
 
 def load(images):

@@ -45,7 +45,7 @@ def test_ratios_are_one_for_a_table_that_is_right(monkeypatch):
     network = small()
 
     def times_in_turn(networks, seconds):
-        return [[7.0 * sum(mask.sum() for mask in each.masks().values())] for each in networks]
+        return [7.0 * sum(mask.sum() for mask in each.masks().values()) for each in networks]
 
     class Table:
         whole, sparsities = [type("Cost", (), {"latency_us": 240.0})], (0.0,)

@@ -7,7 +7,6 @@ from functools import partial
 import numpy as np
 
 from ..checks import check_count, check_known, check_positive, check_shape
-from ..kernels.depthwise_conv import DepthwiseSizes
 from ..machine.threads import available_threads
 from ..machine.threads import threads as use_threads
 from ..machine.vectors import WIDTHS
@@ -20,7 +19,7 @@ from .autotune import ANY_DENSE, FORMS, Candidate, Setting, candidates, choose, 
 from .fallbacks import run_forward
 from .folding import FoldedLayer, addition_behind, fold, pool_behind, relu_behind
 from .layout import Step
-from .lowering import exact_form, lower_convolution, lower_merge, lower_plain, lower_single
+from .lowering import exact_form, is_in_place, lower_convolution, lower_merge, lower_plain, lower_single
 from .plan import Plan
 from .program import CompiledStep
 
@@ -217,7 +216,7 @@ class _Frozen:
         names, matrix, tile = folded.names, candidate.matrix(), candidate.compiled.tile
         widths = (tile.width,) if tile else WIDTHS
         last = names[-1] if names else node.name
-        in_place = isinstance(candidate.compiled.sizes, DepthwiseSizes)
+        in_place = is_in_place(candidate.compiled)
         pool = None if in_place and fixed else pool_behind(self.network, last)
         if pool:
             fused = lower_convolution(folded, matrix, setting.input_shape, pool=True, widths=widths)

@@ -53,9 +53,14 @@ def name_of(form: str, lanes: int) -> str:
     return f"{form}, {lanes} lanes" if len(WIDTHS) > 1 else form
 
 
+def is_in_place(step: CompiledStep | None) -> bool:
+    """Whether a step reads its input where it lies."""
+    return step is not None and isinstance(step.sizes, depthwise_conv.DepthwiseSizes)
+
+
 def exact_form(form: str, step: CompiledStep | None) -> str:
     """The form by which `compile` makes the same step again."""
-    if step and isinstance(step.sizes, depthwise_conv.DepthwiseSizes):
+    if is_in_place(step):
         return f"{form}, {IN_PLACE}"
     return name_of(form, step.tile.lanes) if step and step.tile and not step.tile.channel_lanes else form
 

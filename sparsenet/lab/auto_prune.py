@@ -18,9 +18,10 @@ from ..pruning.scoring import Criterion, score
 from ..pruning.search import BudgetError, allocate, search_coefficients
 from .auto_report import AutoPruneReport, Try
 from .budget import Budget, describe_cost
-from .cost_table import DEFAULT_SPARSITIES, whole_costs
+from .cost_table import DEFAULT_SPARSITIES, count_whole, whole_costs
 from .cuts import Cuts, find_cuts, norm_errors
-from .sensitivity import Sensitivity, metric_name, sensitivity
+from .sensitivity import Sensitivity, sensitivity
+from .task import metric_name
 
 LEVELS = 80  # sparsities of each layer that are chosen from
 ERRORS = ("norm", "loss")
@@ -237,15 +238,15 @@ class _Search:
         That is told by the network of the table whose time is nearest to the one that is predicted: what else runs on
         the machine slows down those most that hold many weights.
         """
-        table, kind, networks = self.found.costs, self.budget.kind, [self.cuts.smallest(network)]
-        known = np.array([getattr(cost, kind) for cost in table.whole])
+        table, kind, small = self.found.costs, self.budget.kind, self.cuts.smallest(network)
+        if kind != "latency_us":
+            return float(count_whole(small, table.input_shape)[kind]), 1.0
+        known = np.array([cost.latency_us for cost in table.whole])
         nearest = int(np.abs(np.log(known / predicted)).argmin())
-        if kind == "latency_us":
-            beside = self.masked(dict.fromkeys(self.cuts.units, table.sparsities[nearest]))
-            networks.append(self.cuts.smallest(beside))
+        beside = self.masked(dict.fromkeys(self.cuts.units, table.sparsities[nearest]))
         conditions = {"batch": table.batch, "threads": table.threads, "seconds": self.seconds}
-        costs = [getattr(cost, kind) for cost in whole_costs(networks, table.input_shape, **conditions)]
-        return float(costs[0]), float(costs[-1] / known[nearest]) if len(costs) > 1 else 1.0
+        own, other = whole_costs([small, self.cuts.smallest(beside)], table.input_shape, **conditions)
+        return own.latency_us, other.latency_us / float(known[nearest])
 
     def masked(self, sparsities: dict[str, float]) -> Network:
         """The network pruned in one step, and not trained."""

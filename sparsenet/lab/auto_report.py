@@ -4,8 +4,9 @@ from dataclasses import asdict, dataclass
 
 from .budget import Budget, describe_cost
 from .cost_table import short_name
-from .sensitivity import Sensitivity, describe_metric
+from .sensitivity import Sensitivity
 from .tables import format_table
+from .task import describe_metric
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -13,8 +14,8 @@ from ..nn.layers import Conv2d, Linear, ReLU
 from ..nn.network import Network, chain
 from ..pruning.masks import make_masks
 from .environment import describe_environment
-from .latency import Latency, interleave
-from .tables import count_threads, format_table
+from .latency import Latency, in_turn
+from .tables import describe_batch, format_table
 
 LAYER = "layer"
 
@@ -182,7 +183,7 @@ class BreakEvenReport:
             speedups = (f"{layer.speedup(sparsity):.2f}x" for sparsity in self.sparsities)
             rows.append((name, f"{layer.dense.median_us:,.0f}", *speedups, describe_break_even(layer.break_even)))
         rows.append(("theory", "", *(f"{theoretical_speedup(sparsity):.2f}x" for sparsity in self.sparsities), ""))
-        conditions = f"batch of {self.batch}, {count_threads(self.threads)}"
+        conditions = describe_batch(self.batch, self.threads)
         return f"speed-up of the sparse form over the dense one, by sparsity; {conditions}\n{format_table(rows)}"
 
 
@@ -280,15 +281,6 @@ def _measure_layer(
 
 
 def _measure(plans: dict[str | float, Plan], x: np.ndarray, seconds: float) -> dict[str | float, Latency]:
-    """Latency of the one step of each plan, in turn, each with caches of its own."""
-    times = {name: [] for name in plans}
-
-    def timed(name, plan):
-        def call():
-            plan.profile(x)
-            times[name].append(plan.profile(x)[LAYER])
-
-        return call
-
-    interleave({name: timed(name, plan) for name, plan in plans.items()}, seconds)
-    return {name: Latency.of(taken[1:]) for name, taken in times.items()}  # the first call was the warm-up
+    """Latency of the one step of each plan, in turn."""
+    profiles = in_turn({name: partial(plan.profile, x) for name, plan in plans.items()}, seconds)
+    return {name: Latency.of([each[LAYER] for each in taken]) for name, taken in profiles.items()}

@@ -1,6 +1,5 @@
 """What each layer costs at each sparsity: microseconds measured by the engine, bytes in the file, multiply-adds."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,8 +19,8 @@ from ..nn.network import Network, chain
 from ..pruning.granularity import Arrays
 from .cuts import Cuts
 from .environment import describe_environment
-from .latency import Latency, interleave
-from .tables import count_threads, format_table
+from .latency import Latency, in_turn, measure
+from .tables import describe_batch, format_table
 
 KINDS = ("latency_us", "size_bytes", "macs")
 DEFAULT_SPARSITIES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995)
@@ -109,7 +108,7 @@ class CostTable:
         rows = [("microseconds", *(f"{100 * s:g} %" for s in self.sparsities))]
         rows += [(short_name(name), *(f"{cost.latency_us:,.1f}" for cost in row)) for name, row in self.units.items()]
         rows.append(("whole network", *(f"{cost.latency_us:,.1f}" for cost in self.whole)))
-        return f"batch of {self.batch}, {count_threads(self.threads)}\n{format_table(rows)}"
+        return f"{describe_batch(self.batch, self.threads)}\n{format_table(rows)}"
 
 
 def check_kind(kind: str) -> str:
@@ -204,24 +203,25 @@ def whole_costs(
 
 
 def _whole(networks: Sequence[Network], plans: Sequence[Plan], seconds: float) -> list[UnitCost]:
-    def timed(plan, x):
-        start = time.perf_counter()
-        plan(x)
-        return time.perf_counter() - start
-
-    times = _in_turn([partial(timed, plan, _input(plan)) for plan in plans], seconds)
+    latency = measure({number: partial(plan, _input(plan)) for number, plan in enumerate(plans)}, seconds)
     return [
-        _cost(Latency.of(taken), sum(count_bytes(network).values()), count_total(network, plan.input_shape).macs_kept)
-        for taken, network, plan in zip(times, networks, plans, strict=True)
+        _cost(latency[number], **count_whole(network, plans[number].input_shape))
+        for number, network in enumerate(networks)
     ]
+
+
+def count_whole(network: Network, input_shape: Shape) -> dict[str, int]:
+    """What needs no measuring of a network's cost: bytes of its file, MACs with kept weights."""
+    size = sum(count_bytes(network).values())
+    return {"size_bytes": size, "macs": count_total(network, input_shape).macs_kept}
 
 
 def _input(plan: Plan) -> np.ndarray:
     return np.random.default_rng(0).random((plan.batch, *plan.input_shape), np.float32)
 
 
-def _cost(latency: Latency, size: int, macs: int) -> UnitCost:
-    return UnitCost(latency.median_us, latency.low_us, latency.high_us, size, macs)
+def _cost(latency: Latency, size_bytes: int, macs: int) -> UnitCost:
+    return UnitCost(latency.median_us, latency.low_us, latency.high_us, size_bytes, macs)
 
 
 def _add(costs: Mapping[str, UnitCost], shares: Mapping[str, float]) -> UnitCost:
@@ -249,27 +249,8 @@ def _time_layers(
     plans: Sequence[Plan], steps: Mapping[str, tuple[str, ...]], seconds: float
 ) -> dict[str, list[Latency]]:
     """Of each layer, the time it takes in each plan, where it finds in the caches what those before it have left."""
-    profiles = _in_turn([partial(plan.profile, _input(plan)) for plan in plans], seconds)
+    profiles = in_turn({number: partial(plan.profile, _input(plan)) for number, plan in enumerate(plans)}, seconds)
     return {
-        name: [Latency.of([sum(run.get(step, 0.0) for step in own) for run in runs]) for runs in profiles]
+        name: [Latency.of([sum(run.get(step, 0.0) for step in own) for run in runs]) for runs in profiles.values()]
         for name, own in steps.items()
     }
-
-
-def _in_turn(programs: Sequence[Callable[[], object]], seconds: float) -> list[list]:
-    """What programs give back that say what they took, called in turn.
-
-    Each call that counts follows one of the same program that does not, so that the caches hold what the program itself
-    has left there, as where it runs alone.
-    """
-    found = [[] for _ in programs]
-
-    def twice(number, program):
-        def call():
-            program()
-            found[number].append(program())
-
-        return call
-
-    interleave({number: twice(number, program) for number, program in enumerate(programs)}, seconds)
-    return [each[1:] for each in found]  # the first call was the warm-up

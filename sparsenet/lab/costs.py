@@ -14,8 +14,8 @@ from ..machine.threads import available_threads
 from ..nn.counting import count_layers, count_total
 from ..nn.network import Network
 from ..pruning.surgery import remove_pruned_structures
-from .latency import Latency, interleave, measure
-from .tables import count_threads, format_table
+from .latency import Latency, in_turn, measure
+from .tables import describe_batch, format_table
 
 TOTAL = "total"
 STAGES = 5  # four forms to compile, and to measure them
@@ -99,7 +99,7 @@ class CostReport:
             for form, latency in self.total.latency.items()
         )
         chosen = ", ".join(f"{name} {form}" for name, form in self.forms.items())
-        conditions = f"batch of {self.batch}, {count_threads(self.threads)}"
+        conditions = describe_batch(self.batch, self.threads)
         return "\n".join(
             [
                 f"microseconds per {conditions}; speed-up of the sparse form over the dense one",
@@ -215,19 +215,12 @@ def _measure(
 ) -> tuple[dict[str, Latency], dict[str, dict[str, Latency]]]:
     """Latency of each whole plan, and of each of its rows: a step, with those that are part of it in another plan."""
     x = np.random.default_rng(0).random((batch, *plans["dense"].input_shape), np.float32)
-    whole = measure({form: lambda plan=plan: plan(x) for form, plan in plans.items()}, seconds)
+    whole = measure({form: partial(plan, x) for form, plan in plans.items()}, seconds)
     inside = {name for names in together.values() for name in names}
     rows = [step.name for step in plans["dense"].steps if step.name not in inside]
-    times = {form: {name: [] for name in rows} for form in plans}
-
-    def profiled(form, plan):
-        def call():
-            plan(x)
-            taken = plan.profile(x)
-            for name in rows:
-                times[form][name].append(sum(taken.get(part, 0) for part in (name, *together.get(name, ()))))
-
-        return call
-
-    interleave({form: profiled(form, plan) for form, plan in plans.items()}, seconds)
-    return whole, {form: {n: Latency.of(v[1:]) for n, v in by_row.items()} for form, by_row in times.items()}
+    parts = {name: (name, *together.get(name, ())) for name in rows}
+    profiles = in_turn({form: partial(plan.profile, x) for form, plan in plans.items()}, seconds)
+    return whole, {
+        form: {name: Latency.of([sum(run.get(part, 0) for part in own) for run in runs]) for name, own in parts.items()}
+        for form, runs in profiles.items()
+    }

@@ -200,9 +200,14 @@ def _train(experiment: Experiment, data: Dataset, network: Network, narrator: Na
     )
 
 
-def _prune(experiment: Experiment, data: Dataset, network: Network, narrator: Narrator) -> PruneHistory:
+def _retraining(experiment: Experiment, data: Dataset, narrator: Narrator) -> Callable[[Network], object]:
+    """The function that retrains a network in each round, all from one generator."""
     rng, epochs = np.random.default_rng([experiment.seed, 1]), experiment.retrain_epochs
     told = narrator.epoch("retraining", epochs, experiment.rounds)
+    return lambda network: _fit(experiment, network, data, epochs, rng, told)
+
+
+def _prune(experiment: Experiment, data: Dataset, network: Network, narrator: Narrator) -> PruneHistory:
     history = iterative_prune(
         network,
         data.train,
@@ -210,7 +215,7 @@ def _prune(experiment: Experiment, data: Dataset, network: Network, narrator: Na
         criterion=CRITERIA[experiment.criterion],
         strategy=STRATEGIES[experiment.strategy],
         schedule=SCHEDULES[experiment.schedule](experiment.rounds, experiment.sparsity),
-        retrain=lambda net: _fit(experiment, net, data, epochs, rng, told),
+        retrain=_retraining(experiment, data, narrator),
         max_drop=experiment.max_drop,
         seed=experiment.seed,
         on_round=narrator.round(experiment.rounds, task_of(data)),
@@ -234,8 +239,6 @@ def _budget_of(experiment: Experiment, dense: Network, data: Dataset) -> Budget:
 def _prune_to_budget(
     experiment: Experiment, data: Dataset, dense: Network, narrator: Narrator
 ) -> tuple[Network, PruneHistory, AutoPruneReport]:
-    rng, epochs = np.random.default_rng([experiment.seed, 1]), experiment.retrain_epochs
-    told = narrator.epoch("retraining", epochs, experiment.rounds)
     pruned, report = auto_prune(
         dense,
         data.train,
@@ -244,7 +247,7 @@ def _prune_to_budget(
         criterion=CRITERIA[experiment.criterion],
         granularity=STRATEGIES[experiment.strategy].granularity,
         rounds=experiment.rounds,
-        retrain=lambda net: _fit(experiment, net, data, epochs, rng, told),
+        retrain=_retraining(experiment, data, narrator),
         seed=experiment.seed,
         threads=experiment.threads,
         on_progress=narrator.progress,

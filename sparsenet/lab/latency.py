@@ -1,10 +1,14 @@
 """Time several programs side by side: interleaved calls, medians with their spread."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -23,32 +27,37 @@ class Latency:
         return cls(median, low, high, len(seconds))
 
 
-def interleave(programs: Mapping[str, Callable[[], object]], seconds: float, least: int = 5) -> None:
-    """Call the programs in turn for about `seconds` in all, each at least `least` times, after one call to warm up.
+def in_turn(
+    programs: Mapping[Hashable, Callable[[], Found]], seconds: float, least: int = 5
+) -> dict[Hashable, list[Found]]:
+    """What each program gives back, called in turn for about `seconds` in all, each at least `least` times.
 
-    In turn, so that whatever else the machine does falls on all of them alike.
+    In turn, so that whatever else the machine does falls on all of them alike. Each call that counts follows one of the
+    same program that does not, so that the caches hold what the program itself has left there, as where it runs alone.
+    A round of calls before them all warms up.
     """
-    for program in programs.values():
-        program()
-    end, rounds = time.perf_counter() + seconds, 0
-    while rounds < least or time.perf_counter() < end:
-        for program in programs.values():
+
+    def call_all() -> dict[Hashable, Found]:
+        found = {}
+        for name, program in programs.items():
             program()
-        rounds += 1
+            found[name] = program()
+        return found
+
+    call_all()
+    rounds, end = [], time.perf_counter() + seconds
+    while len(rounds) < least or time.perf_counter() < end:
+        rounds.append(call_all())
+    return {name: [found[name] for found in rounds] for name in programs}
 
 
-def measure(programs: Mapping[str, Callable[[], object]], seconds: float = 1.0) -> dict[str, Latency]:
+def measure(programs: Mapping[Hashable, Callable[[], object]], seconds: float = 1.0) -> dict[Hashable, Latency]:
     """Latency of each program, measured side by side."""
-    times = {name: [] for name in programs}
+    timed = {name: partial(_seconds_of, program) for name, program in programs.items()}
+    return {name: Latency.of(taken) for name, taken in in_turn(timed, seconds).items()}
 
-    def timed(name, program):
-        def call():
-            program()  # finds the caches as another program has left them, which is nobody's everyday
-            start = time.perf_counter()
-            program()
-            times[name].append(time.perf_counter() - start)
 
-        return call
-
-    interleave({name: timed(name, program) for name, program in programs.items()}, seconds)
-    return {name: Latency.of(values[1:]) for name, values in times.items()}  # the first call was the warm-up
+def _seconds_of(program: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    program()
+    return time.perf_counter() - start

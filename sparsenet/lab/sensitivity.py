@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..checks import check_data
-from ..nn.losses import accuracy, r_squared, softmax_cross_entropy
+from ..nn.losses import accuracy, softmax_cross_entropy
 from ..nn.network import Network
 from ..nn.training import Data, Evaluation, Loss, Metric, evaluate
 from ..pruning.granularity import Granularity, Weight
@@ -15,6 +15,7 @@ from ..pruning.scoring import Criterion, criterion_name, score
 from .cost_table import DEFAULT_SPARSITIES, CostTable, check_sparsities, measure_costs, short_name
 from .cuts import find_cuts
 from .tables import format_table
+from .task import describe_metric, metric_name
 
 
 @dataclass(frozen=True)
@@ -108,16 +109,6 @@ class Sensitivity:
 
 def _finite(values: Iterable[float]) -> list[float | None]:
     return [value if np.isfinite(value) else None for value in values]
-
-
-def metric_name(metric: Metric) -> str:
-    """What tables call a metric: its function's name, but R^2 as it is written."""
-    return "R^2" if metric is r_squared else getattr(metric, "__name__", "metric")
-
-
-def describe_metric(name: str, value: float) -> str:
-    """An accuracy in %, any other metric as it is: R^2 is no percentage."""
-    return f"{100 * value:.2f} %" if name == "accuracy" else f"{value:.4f}"
 
 
 def sensitivity(

@@ -13,6 +13,11 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def describe_batch(batch: int, threads: int) -> str:
+    """What was measured: "batch of 64, 1 thread"."""
+    return f"batch of {batch}, {count_threads(threads)}"
+
+
 def count_threads(threads: int) -> str:
     """1 thread, 2 threads."""
     return f"{threads} thread{'s' * (threads != 1)}"

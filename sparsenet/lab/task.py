@@ -8,16 +8,22 @@ from ..nn.optimizers import SGD, Adam, Optimizer
 from ..nn.training import Loss, Metric
 
 
+def metric_name(metric: Metric) -> str:
+    """What is shown of a metric's name: its function's, but R^2 as it is written."""
+    return "R^2" if metric is r_squared else getattr(metric, "__name__", "metric")
+
+
+def describe_metric(name: str, value: float) -> str:
+    """An accuracy in %, any other metric as it is: R^2 is no percentage."""
+    return f"{100 * value:.2f} %" if name == metric_name(accuracy) else f"{value:.4f}"
+
+
 @dataclass(frozen=True)
 class Task:
     """Loss, metric and optimiser for a data set.
 
     Attributes
     ----------
-    name : str
-        What the metric is called.
-    percent : bool
-        Whether the metric is a part of the images: R^2 is none.
     optimizer : Optimizer
         What trains `nn.models`. The gradient of a squared error grows with the error, and at no learning
         rate does SGD suit all of them: Adam's steps do not depend on its size.
@@ -25,9 +31,17 @@ class Task:
 
     loss: Loss
     metric: Metric
-    name: str
-    percent: bool
     optimizer: Optimizer
+
+    @property
+    def name(self) -> str:
+        """What the metric is called."""
+        return metric_name(self.metric)
+
+    @property
+    def percent(self) -> bool:
+        """Whether the metric is a part of the images: R^2 is none."""
+        return self.metric is accuracy
 
     @property
     def judge(self) -> dict[str, Loss | Metric]:
@@ -36,11 +50,11 @@ class Task:
 
     def show(self, value: float) -> str:
         """A value of the metric, with its unit."""
-        return f"{100 * value:.2f} %" if self.percent else f"{value:.4f}"
+        return describe_metric(self.name, value)
 
 
-CLASSIFICATION = Task(softmax_cross_entropy, accuracy, "accuracy", True, SGD(lr=0.05, momentum=0.9, weight_decay=5e-4))
-REGRESSION = Task(mean_squared_error, r_squared, "R^2", False, Adam(lr=2e-3))
+CLASSIFICATION = Task(softmax_cross_entropy, accuracy, SGD(lr=0.05, momentum=0.9, weight_decay=5e-4))
+REGRESSION = Task(mean_squared_error, r_squared, Adam(lr=2e-3))
 
 
 def task_of(data: Dataset) -> Task:

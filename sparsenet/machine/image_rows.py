@@ -6,28 +6,21 @@ from numba.extending import intrinsic
 
 from .register_tile import fill, vectors_of
 from .vectors import (
-    I32,
     I64,
     LANES,
     address,
     broadcast,
     check,
     further,
+    lanes_between,
     load_at,
     masked_load,
     masked_store,
     multiply_add,
-    range_of,
     shuffle,
 )
 
 EVEN = list(range(0, 2 * LANES, 2))
-
-
-def _between(builder, begin, first, last):
-    """Mask of LANES lanes, the first of which is `begin`: those that are at least `first` and below `last`."""
-    lanes, ends = range_of(LANES, begin), [broadcast(builder, builder.trunc(end, I32)) for end in (first, last)]
-    return builder.and_(builder.icmp_signed(">=", lanes, ends[0]), builder.icmp_signed("<", lanes, ends[1]))
 
 
 def _add_rows(context, builder, signature, args, pieces_at):
@@ -88,7 +81,7 @@ def _rows_inside(context, builder, signature, args):
 @intrinsic
 def add_row_ends(typing_context, tile, sums, weight, x, start, pitch, first, last, above, below):
     def emit(context, builder, signature, args):
-        mask, piece = _between(builder, 0, *args[6:8]), _rows_inside(context, builder, signature, args)
+        mask, piece = lanes_between(builder, 0, *args[6:8]), _rows_inside(context, builder, signature, args)
         return _add_rows(context, builder, signature, args, lambda place, row: piece(place, row, mask))
 
     index = types.intp
@@ -100,7 +93,7 @@ def add_row_ends_of_every_second(typing_context, tile, sums, weight, x, start, p
     def emit(context, builder, signature, args):
         double = [builder.shl(bound, ir.Constant(I64, 1)) for bound in args[6:8]]
         double[1] = further(builder, double[1], -1)  # the element behind the last one may not exist
-        masks = [_between(builder, begin, *double) for begin in (0, LANES)]
+        masks = [lanes_between(builder, begin, *double) for begin in (0, LANES)]
 
         some = _rows_inside(context, builder, signature, args)
 
@@ -117,7 +110,7 @@ def add_row_ends_of_every_second(typing_context, tile, sums, weight, x, start, p
 @intrinsic
 def store_row_starts(typing_context, tile, sums, y, start, pitch, count):
     def emit(context, builder, signature, args):
-        mask, place = _between(builder, 0, ir.Constant(I64, 0), args[5]), args[3]
+        mask, place = lanes_between(builder, 0, ir.Constant(I64, 0), args[5]), args[3]
         for vector in vectors_of(builder, signature.args[1], args[1]):
             masked_store(builder, vector, address(context, builder, signature.args[2], args[2], place), mask)
             place = builder.add(place, args[4])

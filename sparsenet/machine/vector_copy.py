@@ -13,14 +13,13 @@ from .vectors import (
     LINE,
     WIDEST,
     address,
-    broadcast,
     check,
     forbid_unrolling,
     further,
+    lanes_between,
     load_at,
     masked_load,
     masked_store,
-    range_of,
     shuffle,
     store_at,
     transposed,
@@ -28,13 +27,6 @@ from .vectors import (
 
 REGISTER = ir.VectorType(F32, WIDEST)  # lines are copied in as large pieces as registers hold
 ZERO = ir.Constant(REGISTER, None)
-
-
-def _between(builder, first_lane, first, last, count=WIDEST):
-    """Mask of `count` lanes from `first_lane` on: those that are at least `first` and below `last`."""
-    lanes = range_of(count, first_lane)
-    low, high = (broadcast(builder, builder.trunc(bound, I32), count) for bound in (first, last))
-    return builder.and_(builder.icmp_signed(">=", lanes, low), builder.icmp_signed("<", lanes, high))
 
 
 def _register_at(context, builder, array_type, array, place):
@@ -72,7 +64,7 @@ def copy_line(typing_context, source, start, first, last, target, place):
         forbid_unrolling(builder)
         _check_lanes(context, builder, signature, args, args[2], args[3])
         for begin in range(0, LINE, WIDEST):
-            mask = _between(builder, begin, args[2], args[3])
+            mask = lanes_between(builder, begin, args[2], args[3], WIDEST)
             source = _register_at(context, builder, signature.args[0], args[0], further(builder, args[1], begin))
             target = _register_at(context, builder, signature.args[4], args[4], further(builder, args[5], begin))
             store_at(builder, masked_load(builder, source, mask), target)
@@ -93,7 +85,7 @@ def copy_every_second(typing_context, source, start, first, last, target, place)
             halves = []
             for half in (2 * begin, 2 * begin + WIDEST):
                 pointer = _register_at(context, builder, signature.args[0], args[0], further(builder, args[1], half))
-                halves.append(masked_load(builder, pointer, _between(builder, half, *double)))
+                halves.append(masked_load(builder, pointer, lanes_between(builder, half, *double, WIDEST)))
             target = _register_at(context, builder, signature.args[4], args[4], further(builder, args[5], begin))
             store_at(builder, shuffle(builder, *halves, list(range(0, 2 * WIDEST, 2))), target)
         return context.get_dummy_value()
@@ -114,7 +106,7 @@ def put_lanes(typing_context, source, start, count, target, place):
                 check(context, builder, signature.args[3], args[3], args[4], LANES)
                 store_at(builder, vector, target)
             with otherwise:
-                mask = _between(builder, 0, ir.Constant(I64, 0), args[2], LANES)
+                mask = lanes_between(builder, 0, ir.Constant(I64, 0), args[2])
                 masked_store(builder, vector, target, mask)
         return context.get_dummy_value()
 
@@ -126,7 +118,7 @@ def put_lanes(typing_context, source, start, count, target, place):
 def add_lanes(typing_context, source, start, count, target, place):
     def emit(context, builder, signature, args):
         check(context, builder, signature.args[3], args[3], args[4], LANES)
-        mask = _between(builder, 0, ir.Constant(I64, 0), args[2], LANES)
+        mask = lanes_between(builder, 0, ir.Constant(I64, 0), args[2])
         piece = masked_load(builder, address(context, builder, signature.args[0], args[0], args[1]), mask)
         target = address(context, builder, signature.args[3], args[3], args[4])
         store_at(builder, builder.fadd(load_at(builder, target), piece), target)

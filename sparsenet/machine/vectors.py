@@ -111,6 +111,13 @@ def range_of(count, first=0):
     return ir.Constant(ir.VectorType(I32, count), list(range(first, first + count)))
 
 
+def lanes_between(builder, first_lane, first, last, count=LANES):
+    """Mask of `count` lanes from `first_lane` on: those that are at least `first` and below `last`."""
+    lanes = range_of(count, first_lane)
+    low, high = (broadcast(builder, builder.trunc(bound, I32), count) for bound in (first, last))
+    return builder.and_(builder.icmp_signed(">=", lanes, low), builder.icmp_signed("<", lanes, high))
+
+
 def broadcast(builder, scalar, count=LANES):
     """Vector with a number in all of its lanes."""
     undefined = ir.Constant(ir.VectorType(scalar.type, count), ir.Undefined)

@@ -68,11 +68,10 @@ def score(
         offered["weight"] = {name: weight.value for name, weight in network.weights().items()} | _checked(
             network, weights
         )
-    parts = None
-    if needs & {*OF_A_BATCH, *OF_ALL_BATCHES}:
+    parts, of_data = None, needs & {*OF_A_BATCH, *OF_ALL_BATCHES}
+    if of_data:
         if data is None:
-            asked = sorted(needs & {*OF_A_BATCH, *OF_ALL_BATCHES})
-            raise ValueError(f"data must be given: the criterion scores by {', '.join(asked)}")
+            raise ValueError(f"data must be given: the criterion scores by {', '.join(sorted(of_data))}")
         parts = draw_batches(data, batch_size, max_batches, rng)
     with use_threads(threads):
         try:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from ..break_even import BreakEvenReport, LayerLatency, describe_break_even, theoretical_speedup
-from ..tables import count_threads
+from ..tables import describe_batch
 from .figures import Picture
-from .page import TIMES, Markup, lines, page, section, speedup, table, tag
+from .page import TIMES, Markup, lines, page, section, speedup, table
 from .plots import draw_break_even
 from .repeat import command_line, repeat
 
@@ -31,10 +31,8 @@ def bench_page(
     latest = f"from {describe_break_even(max(gains))} on at the latest" if any(gains) else "at every sparsity"
     faster = f"{len(gains)} of {len(found)} layers are faster in their sparse form on this machine"
     headline = f"{faster}, {latest}." if gains else f"{faster}."
-    first = tag("p", note, class_="note") if note else ""
-    return page(
-        "Break-even sparsity of layers", headline, first, [_measured(report, figures), _again(report, arguments)]
-    )
+    sections = [_measured(report, figures), _again(report, arguments)]
+    return page("Break-even sparsity of layers", headline, sections, note=note)
 
 
 def _measured(report: BreakEvenReport, figures: Mapping[str, Markup]) -> tuple[str, Markup]:
@@ -54,7 +52,7 @@ def _measured(report: BreakEvenReport, figures: Mapping[str, Markup]) -> tuple[s
 
 
 def _conditions(report: BreakEvenReport) -> str:
-    return f"a batch of {report.batch}, {count_threads(report.threads)}"
+    return f"a {describe_batch(report.batch, report.threads)}"
 
 
 def _row(name: str, layer: LayerLatency) -> tuple[object, ...]:

@@ -96,15 +96,17 @@ def section(title: str, *parts: object) -> tuple[str, Markup]:
     return title, join(parts)
 
 
-def page(title: str, headline: object, top: object, sections: Iterable[tuple[str, Markup]]) -> str:
-    """The whole page: the title, a sentence that says it all, what comes first, the sections and a list of them."""
+def page(
+    title: str, headline: object, sections: Iterable[tuple[str, Markup]], *, note: str = "", top: object = ""
+) -> str:
+    """The whole page: the title, a sentence that says it all, a note, what comes first, the list of sections, these."""
     named = [(f"s{number}", name, content) for number, (name, content) in zip(count(1), sections, strict=False)]
     contents = tag("nav", *(tag("a", name, href=f"#{anchor}") for anchor, name, _ in named), aria_label="Contents")
     head = tag("header", tag("h1", title), tag("p", headline, class_="headline"))
     main = [
         tag("section", tag("h2", name, id=anchor), content, aria_labelledby=anchor) for anchor, name, content in named
     ]
-    body = join([head, tag("main", join([top, contents, *main]))])
+    body = join([head, tag("main", join([tag("p", note, class_="note") if note else "", top, contents, *main]))])
     return (
         f"{HEAD}<title>{markup(title)}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )

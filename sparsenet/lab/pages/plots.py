@@ -1,13 +1,13 @@
 """Plots of accuracy, break-even and sensitivity, as figures and as files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..break_even import BreakEvenReport, theoretical_speedup
 from ..cost_table import short_name
 from ..sensitivity import Sensitivity
-from ..tables import count_threads
+from ..tables import describe_batch
 from ..task import CLASSIFICATION, Task
 from .figures import label, log_ticks, looks, new_figure, save_png
 from .palette import LIGHT
@@ -66,7 +66,7 @@ def draw_break_even(report: BreakEvenReport) -> "Figure":
     axes.set_yscale("log", base=2)
     log_ticks(axes.yaxis, 2)
     axes.set_xlabel("sparsity (% of the weights removed)")
-    axes.set_ylabel(f"times as fast as dense, batch of {report.batch}, {count_threads(report.threads)}")
+    axes.set_ylabel(f"times as fast as dense, {describe_batch(report.batch, report.threads)}")
     axes.grid(axis="y")
     axes.legend()
     return figure
@@ -91,18 +91,18 @@ def plot_sensitivity(path: str | Path, report: Sensitivity) -> None:
 
 def draw_sensitivity_accuracy(report: Sensitivity) -> "Figure":
     """Accuracy with one pruned against its sparsity, a line per layer or group."""
-    figure = new_figure(5.8, 4)
-    axes = figure.add_subplot()
-    _accuracy_lines(axes, report)
-    _legend(axes, report)
-    return figure
+    return _alone(_accuracy_lines, report)
 
 
 def draw_sensitivity_time(report: Sensitivity) -> "Figure":
     """Measured time against sparsity, a line per layer or group."""
+    return _alone(_time_lines, report)
+
+
+def _alone(draw: Callable[["Axes", Sensitivity], None], report: Sensitivity) -> "Figure":
     figure = new_figure(5.8, 4)
     axes = figure.add_subplot()
-    _time_lines(axes, report)
+    draw(axes, report)
     _legend(axes, report)
     return figure
 
@@ -119,7 +119,7 @@ def _accuracy_lines(axes: "Axes", report: Sensitivity) -> None:
 def _time_lines(axes: "Axes", report: Sensitivity) -> None:
     for name, costs in report.costs.units.items():
         axes.plot(_percent(report), [cost.latency_us for cost in costs], marker=".", label=label(short_name(name)))
-    axes.set_ylabel(f"µs, batch of {report.costs.batch}, {count_threads(report.costs.threads)}")
+    axes.set_ylabel(f"µs, {describe_batch(report.costs.batch, report.costs.threads)}")
     axes.set_yscale("log")
     log_ticks(axes.yaxis)
     _against_sparsity(axes)

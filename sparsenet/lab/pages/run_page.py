@@ -6,7 +6,7 @@ import numpy as np
 
 from ...pruning.cycle import Round
 from ..costs import CostReport, Costs
-from ..tables import count_threads
+from ..tables import count_threads, describe_batch
 from .confusion import confusions
 from .mask_pictures import mask_figure
 from .page import TIMES, Markup, bar, join, lines, page, row, section, speedup, table, tag
@@ -19,7 +19,7 @@ def run_page(record: RunRecord, figures: Mapping[str, Markup], note: str = "") -
     """The page of a run: with its figures by name, or with a note why there are none."""
     summary = record.summary
     title = f"{summary['model']} on {summary['dataset']}, {100 * summary['sparsity_achieved']:.1f} % pruned"
-    first = join([tag("p", note, class_="note") if note else "", tag("p", _asked(record)), _summary(record)])
+    first = join([tag("p", _asked(record)), _summary(record)])
     sections = [
         *([_rounds(record, figures)] if record.history.rounds else []),
         *([search_section(record.search, figures, record.show)] if record.search else []),
@@ -32,7 +32,7 @@ def run_page(record: RunRecord, figures: Mapping[str, Markup], note: str = "") -
         _judged(record, figures),
         _repeat(record),
     ]
-    return page(title, record.headline, first, [each for each in sections if each[1]])
+    return page(title, record.headline, [each for each in sections if each[1]], note=note, top=first)
 
 
 def _asked(record: RunRecord) -> str:
@@ -134,7 +134,7 @@ def _speedups(record: RunRecord, figures: Mapping[str, Markup]) -> tuple[str, Ma
 def _costs(report: CostReport) -> Markup:
     head = ("layer", "MACs", "kept", "dense µs", "masked µs", "compact µs", "sparse µs", "theory", "measured")
     rows = [_cost_row(name, costs) for name, costs in zip(_names(report), report.layers.values(), strict=True)]
-    caption = f"A batch of {report.batch}, {count_threads(report.threads)}; microseconds"
+    caption = f"A {describe_batch(report.batch, report.threads)}; microseconds"
     return table(head, [*rows, _cost_row("total", report.total)], caption, last=True)
 
 

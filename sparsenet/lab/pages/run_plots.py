@@ -6,7 +6,7 @@ import numpy as np
 
 from ...nn.network import Network
 from ..costs import CostReport
-from ..tables import count_threads
+from ..tables import describe_batch
 from .figures import Picture, layer_axes, log_ticks, new_figure
 from .page import SLOWER
 from .palette import LIGHT
@@ -33,7 +33,7 @@ def run_pictures(record: RunRecord) -> dict[str, Picture]:
     for batch, report in record.reports.items():
         pictures[f"speed{batch}"] = _speed(report, batch)
     last = record.reports[max(record.reports)]
-    pictures["time"] = _shares("time", last, _times(last), f"a batch of {last.batch}, {count_threads(last.threads)}")
+    pictures["time"] = _shares("time", last, _times(last), f"a {describe_batch(last.batch, last.threads)}")
     pictures["bytes"] = _shares("bytes", last, _bytes(last), "the files of the dense and of the pruned network")
     pictures |= {f"weights-{number}": _weights(record, name) for number, name in enumerate(record.pruned.weights())}
     if record.search:

@@ -6,7 +6,7 @@ from ..auto_prune import AutoPruneReport, Try
 from ..budget import describe_cost
 from ..cost_table import short_name
 from ..sensitivity import Sensitivity
-from ..tables import count_threads
+from ..tables import describe_batch
 from .figures import Picture
 from .page import Markup, bar, join, lines, row, section, table, tag
 from .plots import draw_sensitivity_accuracy, draw_sensitivity_time
@@ -43,7 +43,7 @@ def _try(kind: str, show: Callable[[float], str], number: int, each: Try) -> tup
 
 def sensitivity_pictures(report: Sensitivity) -> dict[str, Picture]:
     """Its two figures, by name."""
-    conditions = f"a batch of {report.costs.batch}, {count_threads(report.costs.threads)}"
+    conditions = f"a {describe_batch(report.costs.batch, report.costs.threads)}"
     most = 100 * report.sparsities[-1]
     worst = min(report.accuracy, key=lambda name: report.accuracy[name][-1])
     slowest = max(report.costs.units, key=lambda name: report.costs.units[name][0].latency_us)
@@ -69,7 +69,7 @@ def sensitivity_parts(report: Sensitivity, figures: Mapping[str, Markup]) -> Mar
         kind: {name: [getattr(cost, kind) for cost in each] for name, each in report.costs.units.items()}
         for kind in ("latency_us", "size_bytes", "macs")
     }
-    conditions = f"a batch of {report.costs.batch}, {count_threads(report.costs.threads)}"
+    conditions = f"a {describe_batch(report.costs.batch, report.costs.threads)}"
     tables = (
         (f"Change of {report.unit}, with one pruned", accuracy, report.show_change),
         ("Change of loss, with one pruned", loss, lambda value: f"{value:+.3f}"),

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
-from ..sensitivity import Sensitivity, describe_metric
-from .page import Markup, page, section, tag
+from ..sensitivity import Sensitivity
+from ..task import describe_metric
+from .page import Markup, page, section
 from .repeat import command_line, repeat
 from .search_page import sensitivity_parts
 
@@ -25,9 +26,8 @@ def sensitivity_page(
         f"{report.metric}: {report.show_change(-falls[worst])}{points} from {describe_metric(report.metric, start)}; "
         f"{least} the least: {report.show_change(-falls[least])}{points}."
     )
-    first = tag("p", note, class_="note") if note else ""
     sections = [
         section("What each layer can spare, and what it costs", sensitivity_parts(report, figures)),
         section("To repeat it", repeat(command_line("sensitivity", arguments, network), report.costs.environment)),
     ]
-    return page(f"Sensitivity of the layers of {network}", headline, first, sections)
+    return page(f"Sensitivity of the layers of {network}", headline, sections, note=note)
